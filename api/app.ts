@@ -1,0 +1,63 @@
+import { Hono } from 'hono';
+import { methodNotAllowed } from 'hono/method-not-allowed';
+import { requestId } from 'hono/request-id';
+import { secureHeaders } from 'hono/secure-headers';
+import type { Pool } from 'pg';
+import type { Logger } from 'pino';
+import type { ApiConfig } from '../config.ts';
+import { JOBS_PATH } from '../contract/jobs.ts';
+import { DatabaseFault } from '../db/faults.ts';
+import type { JobWaiters } from './jobWaiters.ts';
+import type { JobWorkflows } from './jobWorkflows.ts';
+import { requestLog } from './middleware/requestLog.ts';
+import { problemReply } from './problemReply.ts';
+import type { ApiEnv } from './requestContext.ts';
+import { healthRoutes } from './routes/health.ts';
+import { jobRoutes } from './routes/jobs.ts';
+
+export interface AppDependencies {
+  pool: Pool;
+  workflows: JobWorkflows;
+  waiters: JobWaiters;
+  config: Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS'>;
+  log: Logger;
+  /** True from the moment on that the process has been asked to end. */
+  isDraining: () => boolean;
+}
+
+/** The HTTP API. Everything that it cannot answer is answered as a problem of the catalogue. */
+export function createApp({ pool, workflows, waiters, config, log, isDraining }: AppDependencies): Hono<ApiEnv> {
+  const app = new Hono<ApiEnv>();
+
+  app.use(requestId({ limitLength: 64 }));
+  app.use(requestLog(log));
+  app.use(secureHeaders());
+  app.use(async (c, next) => {
+    await next();
+    c.header('Cache-Control', 'no-store');
+    // Whoever keeps the connection must not send the next request to a process that ends.
+    if (isDraining()) c.header('Connection', 'close');
+  });
+  app.use(
+    methodNotAllowed({
+      app,
+      onMethodNotAllowed: (c, methods) => problemReply(c, 'method_not_allowed', {}, { Allow: methods.join(', ') }),
+    }),
+  );
+
+  app.route('/', healthRoutes({ pool, workflows, isDraining }));
+  const limits = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
+  app.route(JOBS_PATH, jobRoutes({ pool, workflows, waiters, limits, log }));
+
+  app.notFound((c) => problemReply(c, 'route_not_found'));
+  app.onError((error, c) => {
+    if (error instanceof DatabaseFault) {
+      const reason = (error.cause as Error | undefined)?.message;
+      log.warn({ requestId: c.get('requestId'), sqlState: error.sqlState, reason }, 'the database is not available');
+      return problemReply(c, 'database_unavailable');
+    }
+    log.error({ requestId: c.get('requestId'), err: error }, 'a bug');
+    return problemReply(c, 'internal_error');
+  });
+  return app;
+}

@@ -1,0 +1,69 @@
+import type { FieldError } from '../contract/problems.ts';
+import { fieldPath } from './fieldErrors.ts';
+
+/**
+ * JSON that parses but that we do not take: two readers could understand it differently (the same key twice), or
+ * PostgreSQL cannot store it (NUL, half of a surrogate pair), or it is a trap (`__proto__`, depth). Answers the first
+ * trouble, or null.
+ *
+ * JSON.parse shows neither repeated keys nor where it found them, so this looks at the text. The text must be valid JSON.
+ */
+export function inadmissibleJson(text: string): FieldError | null {
+  const open: Container[] = [];
+  let isKeyNext = false;
+  const refuse = (message: string): FieldError => ({ path: fieldPath(open.map(({ at }) => at)), message });
+
+  for (let index = 0; index < text.length; index++) {
+    const top = open.at(-1);
+    switch (text[index]) {
+      case '{':
+      case '[': {
+        if (open.length === MAX_DEPTH) return refuse(`is nested more than ${MAX_DEPTH} levels deep`);
+        const keys = text[index] === '{' ? new Set<string>() : null;
+        open.push({ keys, at: keys ? '' : 0 });
+        isKeyNext = keys !== null;
+        break;
+      }
+      case '}':
+      case ']':
+        open.pop();
+        isKeyNext = false;
+        break;
+      case ',':
+        if (top && typeof top.at === 'number') top.at += 1;
+        isKeyNext = top?.keys != null;
+        break;
+      case '"': {
+        const end = endOfString(text, index);
+        const value: string = JSON.parse(text.slice(index, end + 1));
+        index = end;
+        if (isKeyNext && top?.keys) {
+          top.at = value;
+          if (value === '__proto__') return refuse('is not a field name that is taken');
+          if (top.keys.has(value)) return refuse('is there more than once');
+          top.keys.add(value);
+          isKeyNext = false;
+        }
+        if (value.includes('\0')) return refuse('holds a NUL character');
+        if (!value.isWellFormed()) return refuse('holds half of a surrogate pair');
+        break;
+      }
+    }
+  }
+  return null;
+}
+
+const MAX_DEPTH = 20;
+
+interface Container {
+  /** The keys seen so far; null for an array. */
+  keys: Set<string> | null;
+  /** The key or index that is being read. */
+  at: string | number;
+}
+
+function endOfString(text: string, start: number): number {
+  let end = start + 1;
+  while (text[end] !== '"') end += text[end] === '\\' ? 2 : 1;
+  return end;
+}

@@ -1,0 +1,79 @@
+import { z } from 'zod';
+
+/**
+ * The environment, read once by each entry point. A wrong value stops the start with all problems listed.
+ * `.env.example` documents every variable; a test holds the two together.
+ */
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const milliseconds = z.coerce.number().int().positive();
+
+const databaseUrl = z.url({
+  protocol: /^postgres(ql)?$/,
+  error: 'must look like postgres://user:password@host:port/database',
+});
+const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
+const hostAndPort = z.string().regex(/^[^\s/]+:\d{1,5}$/, 'must look like host:port');
+
+const common = z.object({
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  DATABASE_URL: databaseUrl,
+  DATABASE_MAX_CONNECTIONS: z.coerce.number().int().min(1).max(500).default(10),
+  TEMPORAL_ADDRESS: hostAndPort,
+  TEMPORAL_NAMESPACE: z.string().min(1).default('default'),
+  TEMPORAL_TASK_QUEUE: z.string().min(1).default('tollgate'),
+});
+
+export const apiConfig = common.extend({
+  API_HOST: z.string().min(1).default('127.0.0.1'),
+  API_PORT: port.default(8080),
+  /** How long tokens stay set aside for a job whose workflow has not begun. */
+  ADMISSION_HOLD_MS: milliseconds.default(60_000),
+  /** How long a job's operation may take in all, retries included. */
+  JOB_TIME_BUDGET_MS: milliseconds.default(75_000),
+});
+export type ApiConfig = z.infer<typeof apiConfig>;
+
+export const workerConfig = common.extend({
+  WORKER_HEALTH_HOST: z.string().min(1).default('127.0.0.1'),
+  WORKER_HEALTH_PORT: port.default(8081),
+  /** How often jobs past their budget are looked for. */
+  ORPHAN_SWEEP_INTERVAL_MS: milliseconds.default(15_000),
+  AI_BASE_URL: httpUrl,
+  AI_API_KEY: z.string().min(1),
+  AI_MODEL: z.string().min(1),
+});
+export type WorkerConfig = z.infer<typeof workerConfig>;
+
+export const migrateConfig = z.object({
+  DATABASE_OWNER_URL: databaseUrl,
+  /** Given to the login roles tollgate_api, tollgate_worker and tollgate_auditor where set. */
+  TOLLGATE_API_PASSWORD: z.string().min(1).optional(),
+  TOLLGATE_WORKER_PASSWORD: z.string().min(1).optional(),
+  TOLLGATE_AUDITOR_PASSWORD: z.string().min(1).optional(),
+});
+export type MigrateConfig = z.infer<typeof migrateConfig>;
+
+export const verifyConfig = z.object({
+  /** A login that reads everything: tollgate_auditor. */
+  DATABASE_AUDITOR_URL: databaseUrl,
+});
+
+/** A configuration that cannot work. The message lists every problem and never repeats a value: it may be a secret. */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError';
+}
+
+/** Reads one of the schemas above from an environment; empty strings count as not set. Throws ConfigurationError. */
+export function readConfig<T extends z.ZodType>(schema: T, environment: NodeJS.ProcessEnv): z.infer<T> {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => {
+    const name = issue.path.join('.');
+    return given[name] === undefined ? `  ${name} is not set` : `  ${name}: ${issue.message}`;
+  });
+  throw new ConfigurationError(
+    `The configuration cannot work:\n${problems.join('\n')}\nSee .env.example for every variable and its meaning.`,
+  );
+}

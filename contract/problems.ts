@@ -1,0 +1,160 @@
+import { z } from 'zod';
+
+/**
+ * The error catalogue: every problem that the API answers, by its stable `code`. Clients branch on the code; the sentence
+ * in `detail` says what to do. Nothing in a problem repeats a value that the caller sent.
+ */
+export const PROBLEMS = {
+  malformed_json: {
+    status: 400,
+    title: 'The body is not JSON',
+    detail: 'Send one complete JSON value, encoded as UTF-8.',
+  },
+  invalid_request: {
+    status: 400,
+    title: 'The request is not valid',
+    detail: 'Correct the fields that `errors` lists, then send the request again.',
+  },
+  feature_unknown: {
+    status: 400,
+    title: 'There is no such feature',
+    detail: 'Ask for one of the features of the catalogue.',
+  },
+  idempotency_key_missing: {
+    status: 400,
+    title: 'The Idempotency-Key header is missing',
+    detail: 'Send an Idempotency-Key header that is unique for this job, and the same one when you repeat the request.',
+  },
+  idempotency_key_invalid: {
+    status: 400,
+    title: 'The Idempotency-Key header is not valid',
+    detail: 'Send an Idempotency-Key of 1 to 255 printable ASCII characters, a UUID for example.',
+  },
+  unauthorized: {
+    status: 401,
+    title: 'The credentials are missing or not valid',
+    detail: 'Send a valid API key as `Authorization: Bearer tg_live_…`.',
+  },
+  tokens_insufficient: {
+    status: 402,
+    title: 'There are not enough tokens',
+    detail: 'Buy tokens or wait for the next refresh, then send the request again.',
+  },
+  scope_missing: {
+    status: 403,
+    title: 'The API key may not do this',
+    detail: 'Use an API key that has the scope named in `scope`.',
+  },
+  feature_not_available: {
+    status: 403,
+    title: 'Feature not available',
+    detail: 'The plan of your organization does not include this feature. Change to a plan that does.',
+  },
+  not_your_organization: {
+    status: 403,
+    title: 'This is not your organization',
+    detail: 'Use credentials of the organization that you want to act for.',
+  },
+  job_not_found: {
+    status: 404,
+    title: 'There is no such job',
+    detail: 'Check the id of the job, and that the API key belongs to the organization that asked for it.',
+  },
+  route_not_found: {
+    status: 404,
+    title: 'There is nothing at this address',
+    detail: 'Check the path of the request.',
+  },
+  method_not_allowed: {
+    status: 405,
+    title: 'This address does not know the method',
+    detail: 'Use one of the methods that the Allow header lists.',
+  },
+  request_timeout: {
+    status: 408,
+    title: 'The request took too long to arrive',
+    detail: 'Send the whole request without pauses.',
+  },
+  job_already_ended: {
+    status: 409,
+    title: 'The job has ended already',
+    detail: 'Read the job to see how it ended. Nothing was changed.',
+  },
+  payload_too_large: {
+    status: 413,
+    title: 'The body is too large',
+    detail: 'Send at most 64 KiB.',
+  },
+  unsupported_media_type: {
+    status: 415,
+    title: 'The body is not sent as JSON',
+    detail: 'Send `Content-Type: application/json`, in UTF-8 and without a Content-Encoding.',
+  },
+  idempotency_key_reused: {
+    status: 422,
+    title: 'The Idempotency-Key belongs to another request',
+    detail: 'Use a new Idempotency-Key for a new request, or repeat the first request unchanged.',
+  },
+  headers_too_large: {
+    status: 431,
+    title: 'The headers are too large',
+    detail: 'Send fewer or shorter headers.',
+  },
+  internal_error: {
+    status: 500,
+    title: 'Something went wrong here',
+    detail: 'Repeat the request with the same Idempotency-Key. If it goes wrong again, report the request id.',
+  },
+  database_unavailable: {
+    status: 503,
+    title: 'The ledger cannot be reached',
+    detail: 'Repeat the request with the same Idempotency-Key after the time that Retry-After gives.',
+  },
+  workflows_unavailable: {
+    status: 503,
+    title: 'Jobs cannot be started or cancelled right now',
+    detail: 'Repeat the request with the same Idempotency-Key after the time that Retry-After gives.',
+  },
+  too_many_waiters: {
+    status: 503,
+    title: 'Too many requests are waiting for jobs',
+    detail: 'Ask without `wait`, or again after the time that Retry-After gives.',
+  },
+} as const satisfies Record<string, { status: number; title: string; detail: string }>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+export const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
+
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
+
+/** Where in the request, as `input.goals.0.name` or the name of a query parameter (empty: the whole of it), and what is wrong there. */
+export const fieldError = z.strictObject({ path: z.string(), message: z.string() });
+export type FieldError = z.infer<typeof fieldError>;
+
+/** RFC 9457 problem details. Amounts are whole tokens. */
+export const problem = z.strictObject({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.enum(PROBLEM_CODES),
+  detail: z.string(),
+  requestId: z.string(),
+  errors: z.array(fieldError).optional(),
+  /** Of scope_missing: the scope that the key lacks. */
+  scope: z.string().optional(),
+  /** Of tokens_insufficient: what the job costs, what can be spent now, and which tokens these are. */
+  required: z.int().optional(),
+  available: z.int().optional(),
+  tokenType: z.string().optional(),
+});
+export type Problem = z.infer<typeof problem>;
+
+/** What a code's answer may carry beyond the catalogue's own words. */
+export type ProblemMembers = Partial<Pick<Problem, 'errors' | 'scope' | 'required' | 'available' | 'tokenType'>>;
+
+/** The body of a problem's answer. `type` is a name, not an address: nothing has to be fetched to understand it. */
+export function problemBody(code: ProblemCode, requestId: string, members: ProblemMembers = {}): Problem {
+  const { status, title, detail } = PROBLEMS[code];
+  return { type: `urn:tollgate:problem:${code}`, title, status, code, detail, requestId, ...members };
+}

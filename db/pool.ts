@@ -1,0 +1,44 @@
+import pg from 'pg';
+
+/** `bigint` columns arrive as numbers: every amount is at most 2^53 − 1 (the functions refuse more), and more is a bug. */
+function parseBigint(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`bigint ${text} does not fit a number`);
+  return value;
+}
+
+const INT8 = 20;
+
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    oid === INT8 && format !== 'binary'
+      ? parseBigint
+      : pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser,
+};
+
+/**
+ * The process's connections to the ledger. Bounded in number and in every wait: a statement that hangs on a lock must
+ * free its connection, and a long-open snapshot would starve hot rows.
+ */
+export function createPool(options: {
+  url: string;
+  applicationName: string;
+  maxConnections?: number;
+  onError?: (error: Error) => void;
+}): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    application_name: options.applicationName,
+    max: options.maxConnections ?? 10,
+    connectionTimeoutMillis: 3_000,
+    idleTimeoutMillis: 30_000,
+    statement_timeout: 10_000,
+    lock_timeout: 5_000,
+    idle_in_transaction_session_timeout: 5_000,
+    keepAlive: true,
+    types,
+  });
+  // An idle connection that the server closes (a restart, a kill) emits here; without a listener it ends the process.
+  pool.on('error', (error) => options.onError?.(error));
+  return pool;
+}

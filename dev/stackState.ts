@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DatabasePasswords } from './databaseUrls.ts';
+import { freePort, isPortFree } from './ports.ts';
+
+export interface StackPorts {
+  api: number;
+  workerHealth: number;
+  postgres: number;
+  temporal: number;
+  temporalUi: number;
+  standIn: number;
+}
+
+/** What a stack keeps from one start to the next, so that URLs and logins stay the same. */
+export interface StackState {
+  ports: StackPorts;
+  passwords: DatabasePasswords;
+}
+
+const PORT_NAMES = ['api', 'workerHealth', 'postgres', 'temporal', 'temporalUi', 'standIn'] as const;
+
+/**
+ * Reads the state of the folder and completes it. A port is the one of last time, else the one wished for, else a free
+ * one; also a free one, said aloud, where somebody else has taken it meanwhile.
+ */
+export async function readStackState(
+  stateDirectory: string,
+  wishes: 'free' | Partial<StackPorts>,
+  say: (line: string) => void,
+): Promise<StackState> {
+  const file = join(stateDirectory, 'state.json');
+  const known = await readState(file);
+  const ports: Partial<StackPorts> = {};
+  for (const name of PORT_NAMES) {
+    const wanted = wishes === 'free' ? undefined : (known?.ports[name] ?? wishes[name]);
+    if (wanted !== undefined && (await isPortFree(wanted))) {
+      ports[name] = wanted;
+      continue;
+    }
+    ports[name] = await freePort();
+    if (wanted !== undefined) say(`Port ${wanted} (${name}) is taken by something else; using ${ports[name]}`);
+  }
+  const state: StackState = { ports: ports as StackPorts, passwords: known?.passwords ?? newPasswords() };
+  // Renamed into place: a start that is killed here must not leave half of the passwords.
+  await writeFile(`${file}.new`, JSON.stringify(state, null, 2), { mode: 0o600 });
+  await rename(`${file}.new`, file);
+  return state;
+}
+
+/** 0711: PostgreSQL's user passes through to its data; the files with secrets in them are 0600 each. */
+export async function createStateDirectory(stateDirectory: string): Promise<void> {
+  await mkdir(join(stateDirectory, 'logs'), { recursive: true, mode: 0o711 });
+}
+
+async function readState(file: string): Promise<StackState | undefined> {
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  return text === undefined ? undefined : (JSON.parse(text) as StackState);
+}
+
+function newPasswords(): DatabasePasswords {
+  const password = () => randomBytes(24).toString('hex');
+  return { owner: password(), api: password(), worker: password(), auditor: password() };
+}

@@ -1,0 +1,10 @@
+import { z } from 'zod';
+
+/** A line or two that a customer wrote: trimmed, not empty, bounded. */
+export const line = z.string().trim().min(1).max(200);
+
+/** A paragraph that a customer wrote: trimmed, not empty, bounded. */
+export const paragraph = z.string().trim().min(1).max(4_000);
+
+/** Text out of an AI's answer. Bounded loosely: a long answer is still an answer. */
+export const answerText = z.string().min(1).max(4_000);

@@ -1,0 +1,18 @@
+/**
+ * Ids are text of `[A-Za-z0-9_-]{1,64}`, so that UUIDs and ids of foreign systems both fit. The database states the
+ * same rule in the domain type `tollgate.id`.
+ */
+export const ID_PATTERN = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** The workflow that runs a job. Source: DESIGN, the table of workflows; the API, the worker and the sweep share it. */
+export function jobWorkflowId(organizationId: string, jobId: string): string {
+  return `job:${organizationId}:${jobId}`;
+}
+
+/**
+ * What the AI provider gets as its idempotency key: one per job, the same for every attempt, so that a provider that
+ * honours it bills a crashed and repeated call once.
+ */
+export function operationKey(organizationId: string, jobId: string): string {
+  return `tollgate:${organizationId}:${jobId}`;
+}

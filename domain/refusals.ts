@@ -1,0 +1,39 @@
+/**
+ * Refusals are values, not errors: the closed list of what a state change may answer instead of doing it, in the order in
+ * which it is decided. The SQL functions speak the same words; the API gives each a problem code and a status.
+ */
+export const HOLD_REFUSALS = [
+  'not_a_member',
+  'organization_unknown',
+  'feature_unknown',
+  'id_invalid',
+  'amount_invalid',
+  'lifetime_invalid',
+  'id_reused',
+  'feature_not_available',
+  'tokens_insufficient',
+] as const;
+export type HoldRefusal = (typeof HOLD_REFUSALS)[number];
+
+export const HOLD_END_REFUSALS = [
+  'not_a_member',
+  'hold_unknown',
+  'hold_of_a_job',
+  'hold_captured',
+  'hold_released',
+  'hold_lapsed',
+  'amount_invalid',
+  'amount_above_hold',
+] as const;
+export type HoldEndRefusal = (typeof HOLD_END_REFUSALS)[number];
+
+export const ADMISSION_REFUSALS = [
+  'not_a_member',
+  'key_reused',
+  'feature_unknown',
+  'id_invalid',
+  'id_reused',
+  'feature_not_available',
+  'tokens_insufficient',
+] as const;
+export type AdmissionRefusal = (typeof ADMISSION_REFUSALS)[number];

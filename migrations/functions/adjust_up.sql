@@ -1,0 +1,17 @@
+-- Raises a balance by hand: a grant without expiry, because what somebody gave on purpose must not vanish with the month.
+-- Locks: none; the caller holds the balance row. Each run is one adjustment; the caller decides that it is wanted.
+create or replace function tollgate.adjust_up(p_organization text, p_token_type text, p_amount bigint, p_actor text, p_at timestamptz)
+  returns void
+  language plpgsql volatile
+  set search_path = ''
+as $$
+declare
+  v_grant bigint;
+begin
+  insert into tollgate.grants (organization_id, token_type, source, amount, remaining, created_at)
+  values (p_organization, p_token_type, 'adjustment', p_amount, p_amount, p_at)
+  returning id into v_grant;
+  perform tollgate.post_movements(array[
+    row(p_organization, p_token_type, 'adjustment', 'adjusted', 'available', p_amount, null, v_grant, p_actor, p_at)::tollgate.movement]);
+end
+$$;

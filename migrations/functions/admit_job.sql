@@ -1,0 +1,98 @@
+-- Arrow: – → admitted. Prices the feature, takes the hold with its short expiry and records the answer under the
+-- caller's idempotency key, in one transaction. A refusal leaves no trace: the key stays free, and a retry after a
+-- top-up may succeed.
+-- Outcomes: admitted (is_repeat tells a replay) · key_reused · not_a_member · feature_unknown · feature_not_available ·
+-- tokens_insufficient.
+-- Locks: the idempotency record, then the balance.
+-- A second run with the same key and request finds the record and answers what it says.
+create or replace function tollgate.admit_job(
+  p_organization  text,
+  p_principal     text,
+  p_job           text,
+  p_feature       text,
+  p_input         jsonb,
+  p_key           text,
+  p_request_hash  bytea,
+  p_hold_lifetime interval,
+  p_time_budget   interval
+) returns table (outcome text, is_repeat boolean, job_id text, answer jsonb, state text, token_type text, tokens bigint, available bigint)
+  language plpgsql volatile security definer
+  set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_record tollgate.idempotency_records;
+  v_hold   record;
+  v_answer jsonb;
+  v_token_type text;
+  v_tokens bigint;
+  v_now    timestamptz;
+begin
+  is_repeat := false;
+  outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  -- The insert waits for another transaction with the same key. If that one commits, its answer is read below; if it was
+  -- refused, the key is free again and this insert succeeds; if a withdrawal removed the record in between, ask again.
+  for v_attempt in 1..5 loop
+    insert into tollgate.idempotency_records (organization_id, key, request_hash, job_id)
+    values (p_organization, p_key, p_request_hash, p_job)
+    on conflict (organization_id, key) do nothing;
+    exit when found;
+
+    select r.* into v_record
+      from tollgate.idempotency_records r
+     where r.organization_id = p_organization and r.key = p_key;
+    if found then
+      if v_record.request_hash <> p_request_hash then
+        outcome := 'key_reused';
+      else
+        outcome := 'admitted'; is_repeat := true; job_id := v_record.job_id; answer := v_record.answer;
+        select j.state, j.token_type, j.tokens into strict state, token_type, tokens
+          from tollgate.jobs j
+         where j.organization_id = p_organization and j.id = v_record.job_id;
+      end if;
+      return next;
+      return;
+    end if;
+    if v_attempt = 5 then
+      raise exception 'tollgate: the idempotency key changes faster than it can be read' using errcode = 'serialization_failure';
+    end if;
+  end loop;
+
+  select f.token_type, f.tokens into v_token_type, v_tokens
+    from tollgate.current_features f
+   where f.feature = p_feature;
+  token_type := v_token_type; tokens := v_tokens;
+
+  select h.* into strict v_hold
+    from tollgate.place_holds(array[p_organization], array[p_job], array[p_feature], array[v_token_type], array[v_tokens],
+                              array[p_hold_lifetime], array[p_principal], array[p_job], array[null::text], true) h;
+  if v_hold.outcome <> 'held' or v_hold.is_repeat then
+    delete from tollgate.idempotency_records r
+     where r.organization_id = p_organization and r.key = p_key;
+    outcome := case when v_hold.is_repeat then 'id_reused' else v_hold.outcome end;
+    available := v_hold.available;
+    return next;
+    return;
+  end if;
+
+  -- In whole milliseconds, as callers see it: a page of jobs begins exactly after the last one of the page before.
+  v_now := date_trunc('milliseconds', v_hold.expires_at - p_hold_lifetime);
+  insert into tollgate.jobs (organization_id, id, feature, token_type, tokens, principal, idempotency_key, input, hold_id, time_budget, created_at)
+  values (p_organization, p_job, p_feature, v_token_type, v_tokens, p_principal, p_key, p_input, p_job, p_time_budget, v_now);
+
+  outcome := 'admitted'; job_id := p_job; state := 'admitted'; available := v_hold.available;
+  v_answer := jsonb_build_object('id', p_job, 'feature', p_feature, 'state', 'admitted', 'tokenType', v_token_type, 'tokens', v_tokens,
+                               'createdAt', v_now, 'holdExpiresAt', v_hold.expires_at);
+  update tollgate.idempotency_records r
+     set answer = v_answer
+   where r.organization_id = p_organization and r.key = p_key;
+  answer := v_answer;
+  return next;
+end
+$$;
+grant execute on function tollgate.admit_job(text, text, text, text, jsonb, text, bytea, interval, interval) to tollgate_api;

@@ -1,0 +1,72 @@
+-- What a balance will be at an instant, if nobody does anything: the same rules as tollgate.settle_time, computed without
+-- writing, for readers that may not write. The caller's own policies chose the row that it passes. A test holds the two
+-- against each other. Reads only; locks nothing.
+create or replace function tollgate.balance_at(p_balance tollgate.balances, p_at timestamptz)
+  returns table (available bigint, allocated bigint, refresh_date timestamptz)
+  language plpgsql stable security definer
+  set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_part      record;
+  v_grant     bigint;
+  v_ends_at   timestamptz;
+  v_anchor    timestamptz;
+  v_time_zone text;
+  v_allowance bigint;
+  v_owed      bigint;
+  v_unpaid    bigint;
+begin
+  select coalesce(sum(g.remaining), 0) into available
+    from tollgate.grants g
+   where g.organization_id = p_balance.organization_id and g.token_type = p_balance.token_type
+     and g.remaining > 0 and (g.expires_at is null or g.expires_at > p_at);
+
+  -- Holds that lapse until then, grant by grant: tokens live as long as their grant, or through the days of grace that the
+  -- first one back after the grant's end opens.
+  for v_part in
+    select g.id, g.source in ('allowance', 'upgrade') as is_of_plan, g.expires_at as grant_expires_at,
+           h.expires_at as lapses_at, t.amount
+      from tollgate.holds h
+     cross join lateral unnest(h.grant_ids, h.grant_amounts) as t (grant_id, amount)
+      join tollgate.grants g on g.organization_id = h.organization_id and g.id = t.grant_id
+     where h.token_type = p_balance.token_type and h.organization_id = p_balance.organization_id
+       and h.expires_at > p_balance.settled_through and h.expires_at <= p_at and h.state = 'held'
+     order by g.id, h.expires_at, h.id
+  loop
+    if v_part.id is distinct from v_grant then
+      v_grant := v_part.id;
+      v_ends_at := v_part.grant_expires_at;
+    end if;
+    if v_ends_at < v_part.lapses_at then
+      continue when v_part.is_of_plan;
+      v_ends_at := v_part.lapses_at + tollgate.grace();
+    end if;
+    if v_ends_at is null or v_ends_at > p_at then
+      available := available + v_part.amount;
+    end if;
+  end loop;
+
+  allocated := p_balance.allocated;
+  refresh_date := p_balance.refresh_date;
+  if refresh_date <= p_at then
+    select c.anchor, c.time_zone, coalesce(a.tokens, 0)
+      into strict v_anchor, v_time_zone, v_allowance
+      from public.organizations o
+      join tollgate.billing_cycles c on c.organization_id = o.id
+      left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = p_balance.token_type
+     where o.id = p_balance.organization_id;
+    v_owed := p_balance.owed;
+    while refresh_date <= p_at loop
+      v_unpaid := greatest(0, v_owed - v_allowance);
+      allocated := v_allowance - (v_owed - v_unpaid);
+      v_owed := v_unpaid;
+      refresh_date := tollgate.next_boundary(v_anchor, v_time_zone, refresh_date);
+    end loop;
+    available := available + allocated;
+    allocated := v_allowance;
+  end if;
+  return next;
+end
+$$;
+grant execute on function tollgate.balance_at(tollgate.balances, timestamptz) to tollgate_api, tollgate_worker, tollgate_auditor, authenticated, service_role;

@@ -1,0 +1,98 @@
+-- An edit of public.ai_tokens, booked as an adjustment with the SQL user as its actor. An insert for a pair that exists
+-- sets it; an update moves the balance by the difference that its writer saw, so two sessions that each add 10 add 20.
+-- Raising books a grant without expiry; lowering takes from the grants in burn order. A refresh_date moves the next
+-- boundary once, and with it the end of this period's plan grants; one that has passed ends the period at once, before the
+-- balance is moved.
+-- Locks: the balance. Every run is an edit of its own, as SQL users expect.
+create or replace function tollgate.edit_balance() returns trigger
+  language plpgsql security definer
+  set search_path = ''
+as $$
+declare
+  -- What a number on the wire can hold.
+  c_largest constant bigint := 9007199254740991;
+  v_actor   text := 'sql:' || coalesce(nullif(nullif(current_setting('role', true), ''), 'none'), session_user);
+  v_now     timestamptz;
+  v_balance tollgate.balances;
+  v_change  bigint;
+begin
+  if tg_op = 'UPDATE' and (new.organization_id, new.token_type) is distinct from (old.organization_id, old.token_type) then
+    raise exception 'tollgate: a balance stays with its organization and token type; adjust both balances instead'
+      using errcode = 'feature_not_supported';
+  end if;
+  if not exists (select from public.organizations o where o.id = new.organization_id) then
+    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', new.organization_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  if not exists (select from tollgate.current_allowances a where a.token_type = new.token_type) then
+    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', new.token_type,
+      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
+      using errcode = 'check_violation';
+  end if;
+
+  if new.total_allocated not between 0 and c_largest then
+    raise exception 'tollgate: total_allocated must lie between 0 and %', c_largest using errcode = 'check_violation';
+  end if;
+
+  v_now := tollgate.lock_balances(array[new.organization_id], array[new.token_type]);
+  select b.* into strict v_balance
+    from tollgate.balances b
+   where b.organization_id = new.organization_id and b.token_type = new.token_type;
+
+  if new.refresh_date is not null and (tg_op = 'INSERT' or new.refresh_date is distinct from old.refresh_date) then
+    if new.refresh_date <= v_balance.period_start then
+      raise exception 'tollgate: refresh_date must lie after the period''s start, %', v_balance.period_start
+        using errcode = 'check_violation';
+    end if;
+    update tollgate.grants g
+       set expires_at = new.refresh_date
+     where g.organization_id = new.organization_id and g.token_type = new.token_type
+       and g.source in ('allowance', 'upgrade') and g.expires_at = v_balance.refresh_date;
+    update tollgate.balances b
+       set refresh_date = new.refresh_date,
+           next_change_at = least(b.next_change_at, new.refresh_date)
+     where b.organization_id = new.organization_id and b.token_type = new.token_type;
+    if new.refresh_date <= v_now then
+      perform tollgate.settle_time(new.organization_id, new.token_type, v_now);
+    end if;
+    select b.* into strict v_balance
+      from tollgate.balances b
+     where b.organization_id = new.organization_id and b.token_type = new.token_type;
+  end if;
+
+  v_change := case
+    when new.balance is null then 0
+    when tg_op = 'INSERT' then new.balance - v_balance.available
+    else new.balance - old.balance
+  end;
+  if v_balance.available + v_change < 0 then
+    raise exception 'tollgate: balance of % cannot become %; it is % now (tokens on hold do not count)',
+      new.token_type, v_balance.available + v_change, v_balance.available
+      using errcode = 'check_violation';
+  end if;
+  if v_balance.available + v_change > c_largest then
+    raise exception 'tollgate: balance of % cannot become %; the largest is %', new.token_type, v_balance.available + v_change, c_largest
+      using errcode = 'check_violation';
+  end if;
+
+  -- Only what its writer changed: an update of the balance alone must not write back what it saw of the plan.
+  if new.total_allocated is not null and (tg_op = 'INSERT' or new.total_allocated is distinct from old.total_allocated) then
+    update tollgate.balances b
+       set allocated = new.total_allocated
+     where b.organization_id = new.organization_id and b.token_type = new.token_type;
+  end if;
+
+  if v_change > 0 then
+    perform tollgate.adjust_up(new.organization_id, new.token_type, v_change, v_actor, v_now);
+  elsif v_change < 0 then
+    perform tollgate.adjust_down(new.organization_id, new.token_type, - v_change, v_actor, v_now);
+  end if;
+
+  -- What a RETURNING clause shows.
+  select b.available, b.allocated, b.refresh_date
+    into strict new.balance, new.total_allocated, new.refresh_date
+    from tollgate.balances b
+   where b.organization_id = new.organization_id and b.token_type = new.token_type;
+  return new;
+end
+$$;

@@ -1,0 +1,21 @@
+-- The hold lane's first step, for arrays: each row's principal is checked against its organization, then the rows that
+-- may are placed (see tollgate.place_holds for locks and for why a second run is harmless).
+create or replace function tollgate.hold_tokens(
+  p_principals    text[],
+  p_organizations text[],
+  p_hold_ids      text[],
+  p_features      text[],
+  p_amounts       bigint[],
+  p_lifetimes     interval[]
+) returns table (ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamptz)
+  language sql volatile security definer
+  set search_path = ''
+as $$
+  select h.ordinal, h.outcome, h.is_repeat, h.token_type, h.amount, h.available, h.expires_at
+    from tollgate.place_holds(
+           p_organizations, p_hold_ids, p_features, array_fill(null::text, array[cardinality(p_hold_ids)]), p_amounts, p_lifetimes, p_principals,
+           array_fill(null::text, array[cardinality(p_hold_ids)]),
+           tollgate.refusals_for(p_principals, p_organizations), true) h
+   order by h.ordinal
+$$;
+grant execute on function tollgate.hold_tokens(text[], text[], text[], text[], bigint[], interval[]) to tollgate_api;

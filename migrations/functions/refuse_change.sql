@@ -1,0 +1,18 @@
+-- The ledger and the usage log are only ever appended to: rights say so, and this says so to the tables' owner and to
+-- superusers as well.
+create or replace function tollgate.refuse_change() returns trigger
+  language plpgsql
+  set search_path = ''
+as $$
+begin
+  raise exception 'tollgate: % is append-only; book a correction instead', tg_table_schema || '.' || tg_table_name
+    using errcode = 'restrict_violation';
+end
+$$;
+
+create or replace trigger ledger_entries_append_only
+  before update or delete or truncate on tollgate.ledger_entries
+  for each statement execute function tollgate.refuse_change();
+create or replace trigger ai_token_usage_log_append_only
+  before update or delete or truncate on public.ai_token_usage_log
+  for each statement execute function tollgate.refuse_change();

@@ -1,0 +1,195 @@
+import { randomBytes } from 'node:crypto';
+import { appendFile, cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { databaseUrls } from '../../dev/databaseUrls.ts';
+import { migrate } from '../../migrations/migrate.ts';
+
+/** Roles belong to the server and are there since its template was migrated; databases here begin empty. */
+let server: pg.Client;
+let name: string;
+let urls: ReturnType<typeof databaseUrls>;
+/** A copy of migrations/ to edit. */
+let folder: string;
+
+beforeAll(async () => {
+  server = new pg.Client({ connectionString: inject('superuserUrl') });
+  await server.connect();
+});
+afterAll(() => server.end());
+beforeEach(async () => {
+  name = `migrate_${process.pid}_${randomBytes(4).toString('hex')}`;
+  await server.query(`create database ${name} owner tollgate_owner`);
+  const url = new URL(inject('superuserUrl'));
+  url.pathname = `/${name}`;
+  urls = databaseUrls(url.href, inject('databasePasswords'));
+  folder = await mkdtemp(join(tmpdir(), 'tollgate-migrations-'));
+  await cp(new URL('../../migrations', import.meta.url), folder, { recursive: true });
+});
+afterEach(async () => {
+  await server.query(`drop database if exists ${name} with (force)`);
+  await rm(folder, { recursive: true, force: true });
+});
+
+const run = (options: { say?: (line: string) => void } = {}) =>
+  migrate({ ownerUrl: urls.owner, folder: pathToFileURL(`${folder}/`), ...options });
+
+async function query(text: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: urls.superuser });
+  await client.connect();
+  try {
+    return (await client.query(text, values)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+async function sqlFiles(): Promise<string[]> {
+  const files = await Promise.all(
+    ['', 'functions/', 'views/'].map(async (part) =>
+      (await readdir(join(folder, part)))
+        .filter((file) => /\.sql$/.test(file) && file !== 'schema.sql')
+        .sort()
+        .map((file) => part + file),
+    ),
+  );
+  return files.flat();
+}
+
+it('applies every file once, tables first, and says so', async () => {
+  const said: string[] = [];
+  expect((await run({ say: (line) => said.push(line) })).applied).toEqual(await sqlFiles());
+  expect(said).toEqual((await sqlFiles()).map((file) => `applied ${file}`));
+  expect((await run({ say: (line) => said.push(line) })).applied).toEqual([]);
+  expect(said).toHaveLength((await sqlFiles()).length);
+});
+
+it('C13: of two runners at once one migrates and the other finds nothing to do', async () => {
+  const runs = await Promise.all([run(), run()]);
+  expect(runs.map(({ applied }) => applied.length).toSorted((a, b) => a - b)).toEqual([0, (await sqlFiles()).length]);
+});
+
+it('an owner who is no superuser suffices, and is not left with the rights of the ledger', async () => {
+  await run();
+  expect(
+    await query(
+      `select r.rolsuper, r.rolbypassrls, pg_has_role(r.oid, 'tollgate_ledger', 'usage') as is_ledger
+         from pg_roles r where r.rolname = 'tollgate_owner'`,
+    ),
+  ).toEqual([{ rolsuper: false, rolbypassrls: false, is_ledger: false }]);
+  expect(
+    await query(`select distinct pg_get_userbyid(relowner) as owner from pg_class
+                  where relnamespace = 'tollgate'::regnamespace and relkind in ('r', 'v')`),
+  ).toEqual([{ owner: 'tollgate_owner' }]);
+});
+
+it('gives the passwords that it is given, and leaves the others', async () => {
+  await migrate({ ownerUrl: urls.owner, rolePasswords: { tollgate_api: inject('databasePasswords').api } });
+  for (const url of [urls.api, urls.worker, urls.auditor]) {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.end();
+  }
+});
+
+describe('a database that was migrated before', () => {
+  beforeEach(() => run());
+
+  it('refuses a numbered file that was edited, names it, and changes nothing', async () => {
+    await appendFile(
+      join(folder, '005_create_ai_token_usage_log.sql'),
+      '\nalter table ai_token_usage_log add column surprise text;\n',
+    );
+    await appendFile(join(folder, 'functions/grace.sql'), '\n-- Edited too.\n');
+    await expect(run()).rejects.toThrow(
+      /migrations\/005_create_ai_token_usage_log\.sql was changed after it had been applied/,
+    );
+    expect(
+      await query(
+        `select count(*)::integer as columns from pg_attribute where attrelid = 'ai_token_usage_log'::regclass and attname = 'surprise'`,
+      ),
+    ).toEqual([{ columns: 0 }]);
+    await cp(
+      new URL('../../migrations/005_create_ai_token_usage_log.sql', import.meta.url),
+      join(folder, '005_create_ai_token_usage_log.sql'),
+    );
+    expect((await run()).applied).toEqual(['functions/grace.sql']);
+  });
+
+  it('applies a function whose text has changed, and it stays the ledger’s and closed to the public', async () => {
+    await writeFile(
+      join(folder, 'functions/grace.sql'),
+      `create or replace function tollgate.grace() returns interval language sql immutable set search_path = '' as $$ select interval '5 hours' $$;`,
+    );
+    expect((await run()).applied).toEqual(['functions/grace.sql']);
+    expect((await run()).applied).toEqual([]);
+    expect(
+      await query(
+        `select tollgate.grace()::text as grace, pg_get_userbyid(p.proowner) as owner, has_function_privilege('anon', p.oid, 'execute') as is_open
+           from pg_proc p where p.oid = 'tollgate.grace()'::regprocedure`,
+      ),
+    ).toEqual([{ grace: '05:00:00', owner: 'tollgate_ledger', is_open: false }]);
+  });
+
+  it('applies a new function: it becomes the ledger’s and closed to the public', async () => {
+    await writeFile(
+      join(folder, 'functions/brand_new.sql'),
+      `create or replace function tollgate.brand_new() returns integer language sql set search_path = '' as $$ select 1 $$;`,
+    );
+    expect((await run()).applied).toEqual(['functions/brand_new.sql']);
+    expect(
+      await query(
+        `select pg_get_userbyid(p.proowner) as owner, has_function_privilege('anon', p.oid, 'execute') as is_open
+           from pg_proc p where p.oid = 'tollgate.brand_new()'::regprocedure`,
+      ),
+    ).toEqual([{ owner: 'tollgate_ledger', is_open: false }]);
+  });
+
+  it('stays as it was when a migration fails, and the error names the file', async () => {
+    await writeFile(join(folder, '900_first.sql'), 'create table tollgate.first (id integer);');
+    await writeFile(join(folder, '901_broken.sql'), 'create table tollgate.second (id nonsense);');
+    await expect(run()).rejects.toThrow(/migrations\/901_broken\.sql failed: type "nonsense" does not exist/);
+    expect(await query(`select to_regclass('tollgate.first') as first`)).toEqual([{ first: null }]);
+    expect(await query(`select pg_has_role('tollgate_owner', 'tollgate_ledger', 'usage') as is_ledger`)).toEqual([
+      { is_ledger: false },
+    ]);
+  });
+
+  it('keeps what is in it', async () => {
+    await query(`insert into organizations (id, name, plan) values ('kept', 'Kept', 'pro')`);
+    await writeFile(join(folder, '900_more.sql'), 'alter table tollgate.jobs add column more text;');
+    expect((await run()).applied).toEqual(['900_more.sql']);
+    expect(
+      await query(
+        `select balance::integer from ai_tokens where organization_id = 'kept' and token_type = 'lead_generation'`,
+      ),
+    ).toEqual([{ balance: 50 }]);
+  });
+});
+
+it('an app’s own tables stay as they are and gain what is missing; who was there gets tokens at first use', async () => {
+  const owner = new pg.Client({ connectionString: urls.owner });
+  await owner.connect();
+  await owner.query(`
+    create table organizations (id text primary key, name text not null, logo text);
+    create table user_profiles (id text primary key, organization_id text references organizations (id), theme text);
+    insert into organizations values ('old', 'Old', 'old.png');
+    insert into user_profiles values ('ann', 'old', 'dark')`);
+  await owner.end();
+  await run();
+  expect(await query('select * from organizations')).toEqual([
+    { id: 'old', name: 'Old', logo: 'old.png', plan: 'starter' },
+  ]);
+  expect(await query('select * from user_profiles')).toEqual([
+    { id: 'ann', organization_id: 'old', theme: 'dark', role: 'member' },
+  ]);
+  await query(`update organizations set plan = 'pro' where id = 'old'`);
+  expect(
+    await query(
+      `select outcome, available::integer from tollgate.hold_tokens(array['user:ann'], array['old'], array['h'], array['generate_leads'], array[5], array[interval '1 minute'])`,
+    ),
+  ).toEqual([{ outcome: 'held', available: 45 }]);
+});

@@ -1,0 +1,98 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { Client } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { pino } from 'pino';
+import { createGeneration } from '../activities/generation.ts';
+import { ConfigurationError, readConfig, workerConfig } from '../config.ts';
+import { assertCatalogue } from '../db/catalogue.ts';
+import { createPool } from '../db/pool.ts';
+import { createWorker } from './createWorker.ts';
+import { serveHealth } from './health.ts';
+import { ensureSchedules } from './schedules.ts';
+
+const PATIENCE_AT_START_MS = 60_000;
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`${error instanceof ConfigurationError ? error.message : (error as Error).stack}\n`);
+  process.exit(1);
+}
+
+async function main(): Promise<void> {
+  const config = readConfig(workerConfig, process.env);
+  const log = pino({ level: config.LOG_LEVEL, base: { process: 'worker' } });
+  Runtime.install({
+    // SIGTERM and Ctrl-C drain: no new work, operations in flight get their grace.
+    shutdownSignals: ['SIGTERM', 'SIGINT'],
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+      log.warn({ temporal: level, workflowId: meta?.workflowId, activityType: meta?.activityType }, message);
+    }),
+  });
+
+  // Only until the worker runs: then the SDK drains it.
+  let isAskedToEnd = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      isAskedToEnd = true;
+    });
+  }
+  const patiently = <T>(what: string, attempt: () => Promise<T>) =>
+    untilItAnswers(attempt, (reason) => {
+      if (isAskedToEnd) process.exit(0);
+      log.info({ reason }, `waiting for ${what}`);
+    });
+
+  const pool = createPool({
+    url: config.DATABASE_URL,
+    applicationName: 'tollgate-worker',
+    maxConnections: config.DATABASE_MAX_CONNECTIONS,
+    onError: (error) => log.warn({ reason: error.message }, 'an idle database connection was lost'),
+  });
+  await patiently('the database', () => assertCatalogue(pool));
+  const connection = await patiently('Temporal', () => NativeConnection.connect({ address: config.TEMPORAL_ADDRESS }));
+  const worker = await createWorker({
+    connection,
+    namespace: config.TEMPORAL_NAMESPACE,
+    taskQueue: config.TEMPORAL_TASK_QUEUE,
+    pool,
+    generation: createGeneration({ baseUrl: config.AI_BASE_URL, apiKey: config.AI_API_KEY, model: config.AI_MODEL }),
+  });
+  await patiently('the Schedules', () =>
+    ensureSchedules(new Client({ connection, namespace: config.TEMPORAL_NAMESPACE }), {
+      taskQueue: config.TEMPORAL_TASK_QUEUE,
+      orphanSweepIntervalMs: config.ORPHAN_SWEEP_INTERVAL_MS,
+    }),
+  );
+  const health = await serveHealth({
+    host: config.WORKER_HEALTH_HOST,
+    port: config.WORKER_HEALTH_PORT,
+    worker,
+    connection,
+    pool,
+  });
+
+  const running = worker.run();
+  log.info({ taskQueue: config.TEMPORAL_TASK_QUEUE }, 'the worker runs');
+  if (isAskedToEnd) worker.shutdown();
+  await running;
+  log.info('the worker has drained');
+  health.close();
+  health.closeAllConnections();
+  await connection.close();
+  await pool.end();
+}
+
+/** What this process needs may be starting at the same time: ask again for a minute, then give up with the last reason. */
+async function untilItAnswers<T>(attempt: () => Promise<T>, onWait: (reason: string) => void): Promise<T> {
+  const giveUpAt = Date.now() + PATIENCE_AT_START_MS;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (Date.now() > giveUpAt) throw error;
+      onWait((error as Error).message);
+      await pause(500);
+    }
+  }
+}

@@ -1,0 +1,3 @@
+// What the worker's bundle offers to Temporal, by the names that histories know.
+export { runJob } from './runJob.ts';
+export { settleOrphanedJobs } from './settleOrphanedJobs.ts';
