@@ -31,6 +31,7 @@ test('a PostgreSQL that was killed in the middle of a long query starts again', 
     .toHaveLength(1);
 
   process.kill(first.pid, 'SIGKILL');
+  await first.exited;
   await start({ dataDirectory });
   expect(await busy).toBe('cut off');
 });
