@@ -13,6 +13,9 @@ const ROOMS = {
   workflows: { imports: ['domain'], types: ['activities'], packages: ['@temporalio/workflow'], node: false },
   activities: { imports: ['domain', 'db'] },
   api: { imports: ['contract', 'domain', 'db'], types: ['workflows'] },
+  // Into the browser goes the catalogue and our own code: of the contract, which brings zod, only the types.
+  sdk: { imports: ['domain'], types: ['contract'], packages: [], node: false },
+  examples: { imports: ['sdk'] },
   worker: { imports: ['domain', 'contract', 'db', 'migrations', 'workflows', 'activities', 'api'] },
 };
 const PRODUCT = Object.keys(ROOMS);

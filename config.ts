@@ -24,14 +24,36 @@ const common = z.object({
   TEMPORAL_TASK_QUEUE: z.string().min(1).default('tollgate'),
 });
 
-export const apiConfig = common.extend({
-  API_HOST: z.string().min(1).default('127.0.0.1'),
-  API_PORT: port.default(8080),
-  /** How long tokens stay set aside for a job whose workflow has not begun. */
-  ADMISSION_HOLD_MS: milliseconds.default(60_000),
-  /** How long a job's operation may take in all, retries included. */
-  JOB_TIME_BUDGET_MS: milliseconds.default(75_000),
-});
+/** An origin, without the slash that people paste with it. */
+const supabaseUrl = httpUrl.transform((url) => url.replace(/\/+$/, '')).optional();
+const SHORTEST_SECRET_BYTES = 32;
+
+export const apiConfig = common
+  .extend({
+    API_HOST: z.string().min(1).default('127.0.0.1'),
+    API_PORT: port.default(8080),
+    /** How long tokens stay set aside for a job whose workflow has not begun. */
+    ADMISSION_HOLD_MS: milliseconds.default(60_000),
+    /** How long a job's operation may take in all, retries included. */
+    JOB_TIME_BUDGET_MS: milliseconds.default(75_000),
+    /** Whose session tokens are taken; the second name is the one that apps have already. Without either: API keys only. */
+    SUPABASE_URL: supabaseUrl,
+    NEXT_PUBLIC_SUPABASE_URL: supabaseUrl,
+    /** Of a project that signs with a shared secret. A shorter one can be guessed from any token. */
+    SUPABASE_JWT_SECRET: z
+      .string()
+      .refine((secret) => Buffer.byteLength(secret) >= SHORTEST_SECRET_BYTES, {
+        error: `must have at least ${SHORTEST_SECRET_BYTES} bytes`,
+      })
+      .optional(),
+    /** With it the project's user endpoint is asked where the shared secret is not known here. */
+    SUPABASE_ANON_KEY: z.string().min(1).optional(),
+    NEXT_PUBLIC_SUPABASE_ANON_KEY: z.string().min(1).optional(),
+  })
+  .refine((config) => !config.SUPABASE_JWT_SECRET || config.SUPABASE_URL || config.NEXT_PUBLIC_SUPABASE_URL, {
+    path: ['SUPABASE_URL'],
+    error: 'is needed with SUPABASE_JWT_SECRET: it names the issuer of the tokens',
+  });
 export type ApiConfig = z.infer<typeof apiConfig>;
 
 export const workerConfig = common.extend({

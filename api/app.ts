@@ -6,7 +6,8 @@ import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import { JOBS_PATH } from '../contract/jobs.ts';
-import { DatabaseFault } from '../db/faults.ts';
+import { TOKENS_PATH } from '../contract/tokens.ts';
+import { DatabaseFault, isRefusedByRights } from '../db/faults.ts';
 import type { JobWaiters } from './jobWaiters.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
 import { requestLog } from './middleware/requestLog.ts';
@@ -14,9 +15,12 @@ import { problemReply } from './problemReply.ts';
 import type { ApiEnv } from './requestContext.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { tokenRoutes } from './routes/tokens.ts';
+import type { Sessions } from './sessions.ts';
 
 export interface AppDependencies {
   pool: Pool;
+  sessions: Sessions;
   workflows: JobWorkflows;
   waiters: JobWaiters;
   config: Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS'>;
@@ -26,7 +30,15 @@ export interface AppDependencies {
 }
 
 /** The HTTP API. Everything that it cannot answer is answered as a problem of the catalogue. */
-export function createApp({ pool, workflows, waiters, config, log, isDraining }: AppDependencies): Hono<ApiEnv> {
+export function createApp({
+  pool,
+  sessions,
+  workflows,
+  waiters,
+  config,
+  log,
+  isDraining,
+}: AppDependencies): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
 
   app.use(requestId({ limitLength: 64 }));
@@ -47,7 +59,8 @@ export function createApp({ pool, workflows, waiters, config, log, isDraining }:
 
   app.route('/', healthRoutes({ pool, workflows, isDraining }));
   const limits = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
-  app.route(JOBS_PATH, jobRoutes({ pool, workflows, waiters, limits, log }));
+  app.route(JOBS_PATH, jobRoutes({ pool, sessions, workflows, waiters, limits, log }));
+  app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => {
@@ -55,6 +68,10 @@ export function createApp({ pool, workflows, waiters, config, log, isDraining }:
       const reason = (error.cause as Error | undefined)?.message;
       log.warn({ requestId: c.get('requestId'), sqlState: error.sqlState, reason }, 'the database is not available');
       return problemReply(c, 'database_unavailable');
+    }
+    if (isRefusedByRights(error)) {
+      log.error({ requestId: c.get('requestId'), err: error }, 'the database refused a row or a right');
+      return problemReply(c, 'not_your_organization');
     }
     log.error({ requestId: c.get('requestId'), err: error }, 'a bug');
     return problemReply(c, 'internal_error');

@@ -2,11 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { JobRequest } from '../contract/jobs.ts';
-import type { ApiKey } from '../db/apiKeys.ts';
 import { type AdmissionAnswer, admitJob, withdrawJob } from '../db/jobs.ts';
 import type { TokenType } from '../domain/catalog.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
-import { requestHash } from './requestHash.ts';
 
 export type AdmissionReply =
   | { outcome: 'accepted'; isRepeat: boolean; answer: AdmissionAnswer }
@@ -24,17 +22,15 @@ export type AdmissionReply =
  */
 export async function takeJob(
   { pool, workflows, limits, log }: AdmissionDependencies,
-  caller: ApiKey,
-  job: { request: JobRequest; body: unknown; idempotencyKey: string },
+  { organizationId, principal, request, idempotencyKey, requestHash }: JobToTake,
 ): Promise<AdmissionReply> {
-  const { organizationId } = caller;
   const admission = await admitJob(pool, {
     organizationId,
-    principal: `key:${caller.id}`,
+    principal,
     jobId: randomUUID(),
-    ...job.request,
-    idempotencyKey: job.idempotencyKey,
-    requestHash: requestHash(job.body),
+    ...request,
+    idempotencyKey,
+    requestHash,
     ...limits,
   });
   switch (admission.outcome) {
@@ -67,6 +63,14 @@ export async function takeJob(
   const withdrawal = await withdrawJob(pool, organizationId, jobId, 'start_failed');
   if (withdrawal.outcome === 'job_unknown') throw new Error('withdraw_job does not know a job that was just admitted');
   return withdrawal.outcome === 'withdrawn' ? { outcome: 'not_started' } : accepted;
+}
+
+export interface JobToTake {
+  organizationId: string;
+  principal: string;
+  request: JobRequest;
+  idempotencyKey: string;
+  requestHash: Buffer;
 }
 
 export interface AdmissionDependencies {

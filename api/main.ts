@@ -8,6 +8,7 @@ import { databaseCondition } from './databaseCondition.ts';
 import { createJobWaiters } from './jobWaiters.ts';
 import { createJobWorkflows } from './jobWorkflows.ts';
 import { serve } from './server.ts';
+import { createSessions } from './sessions.ts';
 
 const PATIENCE_AT_START_MS = 30_000;
 const DRAIN_MS = 10_000;
@@ -43,7 +44,15 @@ async function main(): Promise<void> {
   });
   const waiters = createJobWaiters({ pool, log });
   let isDraining = false;
-  const app = createApp({ pool, workflows, waiters, config, log, isDraining: () => isDraining });
+  const app = createApp({
+    pool,
+    sessions: createSessions(config),
+    workflows,
+    waiters,
+    config,
+    log,
+    isDraining: () => isDraining,
+  });
   const server = await serve(app, { host: config.API_HOST, port: config.API_PORT }).catch((error) => {
     throw new CannotStart(`Cannot listen on ${config.API_HOST}:${config.API_PORT}: ${error.message}`);
   });

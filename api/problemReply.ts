@@ -13,6 +13,7 @@ const SCHEME = 'Bearer realm="tollgate"';
 const HEADERS: Partial<Record<ProblemCode, Record<string, string>>> = {
   unauthorized: { 'WWW-Authenticate': SCHEME },
   scope_missing: { 'WWW-Authenticate': `${SCHEME}, error="insufficient_scope"` },
+  sign_in_unavailable: { 'Retry-After': '2' },
   database_unavailable: { 'Retry-After': '1' },
   workflows_unavailable: { 'Retry-After': '2' },
   too_many_waiters: { 'Retry-After': '1' },

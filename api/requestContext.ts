@@ -1,6 +1,6 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
-import type { ApiKey } from '../db/apiKeys.ts';
+import type { Caller } from './caller.ts';
 
 /** What middleware leaves for those after it. */
 export interface ApiEnv {
@@ -8,9 +8,11 @@ export interface ApiEnv {
   Variables: {
     requestId: string;
     /** Set on routes behind `authenticated`. */
-    caller: ApiKey;
-    /** Set on routes behind `idempotencyKey`. */
-    idempotencyKey: string;
+    caller: Caller;
+    /** Set on routes behind `ownOrganization`: the one that the caller belongs to. */
+    organizationId: string;
+    /** Set on routes behind `idempotencyKey`; null where it may be left out and was. */
+    idempotencyKey: string | null;
     /** Set on routes behind `jsonBody`: parsed, not yet validated. */
     body: unknown;
   };

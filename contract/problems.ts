@@ -33,7 +33,7 @@ export const PROBLEMS = {
   unauthorized: {
     status: 401,
     title: 'The credentials are missing or not valid',
-    detail: 'Send a valid API key as `Authorization: Bearer tg_live_…`.',
+    detail: 'Send a valid session token, or an API key, as `Authorization: Bearer …`.',
   },
   tokens_insufficient: {
     status: 402,
@@ -53,7 +53,7 @@ export const PROBLEMS = {
   not_your_organization: {
     status: 403,
     title: 'This is not your organization',
-    detail: 'Use credentials of the organization that you want to act for.',
+    detail: 'Use an API key of the organization that you want to act for, or sign in as one of its members.',
   },
   job_not_found: {
     status: 404,
@@ -104,6 +104,11 @@ export const PROBLEMS = {
     status: 500,
     title: 'Something went wrong here',
     detail: 'Repeat the request with the same Idempotency-Key. If it goes wrong again, report the request id.',
+  },
+  sign_in_unavailable: {
+    status: 503,
+    title: 'Sessions cannot be checked right now',
+    detail: 'The sign-in service cannot be reached. Repeat the request after the time that Retry-After gives.',
   },
   database_unavailable: {
     status: 503,

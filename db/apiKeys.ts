@@ -2,7 +2,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 import { call } from './faults.ts';
 
-export const API_KEY_SCOPES = ['jobs:read', 'jobs:write'] as const;
+export const API_KEY_SCOPES = ['jobs:read', 'jobs:write', 'tokens:read', 'tokens:write'] as const;
 export type ApiKeyScope = (typeof API_KEY_SCOPES)[number];
 
 /** Who an API key is: its own id, the organization it belongs to, and what it may do. */

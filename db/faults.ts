@@ -14,6 +14,14 @@ export class DatabaseFault extends Error {
   }
 }
 
+/**
+ * The database refused a row or a statement by its rights and policies. The functions refuse foreign rows in words before
+ * it comes to that: this is the second line, and whoever meets it is told that the organization is not his.
+ */
+export function isRefusedByRights(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '42501';
+}
+
 /** Connection trouble (08), resources (53), operator intervention (57), read-only (25006), lock timeout (55P03). */
 const FAULT_STATES = /^(08|53|57|25006|55P03)/;
 /** Serialization failure and deadlock; and two connections that placed one hold id at the same moment. */

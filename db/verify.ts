@@ -414,7 +414,7 @@ export const CHECKS: readonly Check[] = [
                     union all
                     select d.organization_id, 'debt ' || d.id, d.job_id from tollgate.debts d where d.job_id is not null
                     union all
-                    select r.organization_id, 'idempotency record', r.job_id from tollgate.idempotency_records r) m
+                    select r.organization_id, 'idempotency record', r.job_id from tollgate.idempotency_records r where r.job_id is not null) m
               left join tollgate.jobs j on j.organization_id = m.organization_id and j.id = m.job_id
              where j.id is null`,
   },

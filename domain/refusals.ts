@@ -37,3 +37,23 @@ export const ADMISSION_REFUSALS = [
   'tokens_insufficient',
 ] as const;
 export type AdmissionRefusal = (typeof ADMISSION_REFUSALS)[number];
+
+export const DEDUCTION_REFUSALS = [
+  'not_a_member',
+  'key_reused',
+  'organization_unknown',
+  'feature_unknown',
+  'id_reused',
+  'feature_not_available',
+  'tokens_insufficient',
+] as const;
+export type DeductionRefusal = (typeof DEDUCTION_REFUSALS)[number];
+
+export const CHECK_REFUSALS = [
+  'not_a_member',
+  'organization_unknown',
+  'feature_unknown',
+  'feature_not_available',
+  'tokens_insufficient',
+] as const;
+export type CheckRefusal = (typeof CHECK_REFUSALS)[number];

@@ -12,7 +12,7 @@ create table tollgate.api_keys (
   revoked_at      timestamptz,
   constraint api_keys_id_is_an_id check (id ~ '^[A-Za-z0-9_-]{1,64}$'),
   constraint api_keys_hash_is_sha256 check (length(key_hash) = 32),
-  constraint api_keys_scopes_are_known check (scopes <@ array['jobs:read', 'jobs:write'] and cardinality(scopes) > 0)
+  constraint api_keys_scopes_are_known check (scopes <@ array['jobs:read', 'jobs:write', 'tokens:read', 'tokens:write'] and cardinality(scopes) > 0)
 );
 create index api_keys_organization_id_idx on tollgate.api_keys (organization_id);
 
@@ -74,7 +74,8 @@ create table tollgate.idempotency_records (
   organization_id text        not null references public.organizations (id),
   key             text        not null,
   request_hash    bytea       not null,
-  job_id          text        not null,
+  -- Null for a deduction, which is over when it is answered.
+  job_id          text,
   answer          jsonb       not null default '{}',
   created_at      timestamptz not null default clock_timestamp(),
   primary key (organization_id, key),

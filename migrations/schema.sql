@@ -159,7 +159,7 @@ create table tollgate.api_keys (
   constraint api_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint api_keys_hash_is_sha256 CHECK ((length(key_hash) = 32)),
   constraint api_keys_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
-  constraint api_keys_scopes_are_known CHECK (((scopes <@ ARRAY['jobs:read'::text, 'jobs:write'::text]) AND (cardinality(scopes) > 0)))
+  constraint api_keys_scopes_are_known CHECK (((scopes <@ ARRAY['jobs:read'::text, 'jobs:write'::text, 'tokens:read'::text, 'tokens:write'::text]) AND (cardinality(scopes) > 0)))
 );
 CREATE INDEX api_keys_organization_id_idx ON tollgate.api_keys USING btree (organization_id);
 alter table tollgate.api_keys enable row level security;
@@ -412,7 +412,7 @@ create table tollgate.idempotency_records (
   organization_id text not null,
   key text not null,
   request_hash bytea not null,
-  job_id text not null,
+  job_id text,
   answer jsonb not null default '{}'::jsonb,
   created_at timestamp with time zone not null default clock_timestamp(),
   constraint idempotency_records_pkey PRIMARY KEY (organization_id, key),
@@ -574,7 +574,7 @@ create view public.ai_tokens with (security_invoker=true) as
      LEFT JOIN LATERAL ( SELECT s.available,
             s.allocated,
             s.refresh_date
-           FROM tollgate.balance_at(b.*, clock_timestamp()) s(available, allocated, refresh_date)
+           FROM tollgate.balance_at(b.*, clock_timestamp()) s(available, held, used_in_period, allocated, refresh_date)
           WHERE b.next_change_at <= clock_timestamp()) t ON true;
 CREATE TRIGGER ai_tokens_delete INSTEAD OF DELETE ON public.ai_tokens FOR EACH ROW EXECUTE FUNCTION tollgate.refuse_balance_delete();
 CREATE TRIGGER ai_tokens_insert INSTEAD OF INSERT ON public.ai_tokens FOR EACH ROW EXECUTE FUNCTION tollgate.edit_balance();
@@ -583,6 +583,7 @@ grant select on public.ai_tokens to authenticated;
 grant insert, select, update on public.ai_tokens to service_role;
 grant select on public.ai_tokens to tollgate_api;
 grant select on public.ai_tokens to tollgate_auditor;
+grant select on public.ai_tokens to tollgate_ledger;
 grant select on public.ai_tokens to tollgate_worker;
 
 create view tollgate.current_allowances with (security_invoker=true) as
@@ -729,7 +730,7 @@ CREATE OR REPLACE FUNCTION tollgate.admit_job(p_organization text, p_principal t
 AS $function$
 #variable_conflict use_column
 declare
-  v_record tollgate.idempotency_records;
+  v_claim  record;
   v_hold   record;
   v_answer jsonb;
   v_token_type text;
@@ -743,33 +744,19 @@ begin
     return;
   end if;
 
-  -- The insert waits for another transaction with the same key. If that one commits, its answer is read below; if it was
-  -- refused, the key is free again and this insert succeeds; if a withdrawal removed the record in between, ask again.
-  for v_attempt in 1..5 loop
-    insert into tollgate.idempotency_records (organization_id, key, request_hash, job_id)
-    values (p_organization, p_key, p_request_hash, p_job)
-    on conflict (organization_id, key) do nothing;
-    exit when found;
-
-    select r.* into v_record
-      from tollgate.idempotency_records r
-     where r.organization_id = p_organization and r.key = p_key;
-    if found then
-      if v_record.request_hash <> p_request_hash then
-        outcome := 'key_reused';
-      else
-        outcome := 'admitted'; is_repeat := true; job_id := v_record.job_id; answer := v_record.answer;
-        select j.state, j.token_type, j.tokens into strict state, token_type, tokens
-          from tollgate.jobs j
-         where j.organization_id = p_organization and j.id = v_record.job_id;
-      end if;
-      return next;
-      return;
-    end if;
-    if v_attempt = 5 then
-      raise exception 'tollgate: the idempotency key changes faster than it can be read' using errcode = 'serialization_failure';
-    end if;
-  end loop;
+  select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, p_job) c;
+  if v_claim.outcome = 'key_reused' then
+    outcome := 'key_reused';
+    return next;
+    return;
+  elsif v_claim.outcome = 'answered' then
+    outcome := 'admitted'; is_repeat := true; job_id := v_claim.job_id; answer := v_claim.answer;
+    select j.state, j.token_type, j.tokens into strict state, token_type, tokens
+      from tollgate.jobs j
+     where j.organization_id = p_organization and j.id = v_claim.job_id;
+    return next;
+    return;
+  end if;
 
   select f.token_type, f.tokens into v_token_type, v_tokens
     from tollgate.current_features f
@@ -855,7 +842,7 @@ alter function tollgate.authenticate_key(bytea) owner to tollgate_ledger;
 grant execute on function tollgate.authenticate_key(bytea) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.balance_at(p_balance tollgate.balances, p_at timestamp with time zone)
- RETURNS TABLE(available bigint, allocated bigint, refresh_date timestamp with time zone)
+ RETURNS TABLE(available bigint, held bigint, used_in_period bigint, allocated bigint, refresh_date timestamp with time zone)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
@@ -901,6 +888,12 @@ begin
     end if;
   end loop;
 
+  select p_balance.held - coalesce(sum(h.amount), 0) into held
+    from tollgate.holds h
+   where h.token_type = p_balance.token_type and h.organization_id = p_balance.organization_id
+     and h.expires_at > p_balance.settled_through and h.expires_at <= p_at and h.state = 'held';
+
+  used_in_period := p_balance.used_in_period;
   allocated := p_balance.allocated;
   refresh_date := p_balance.refresh_date;
   if refresh_date <= p_at then
@@ -919,6 +912,7 @@ begin
     end loop;
     available := available + allocated;
     allocated := v_allowance;
+    used_in_period := 0;
   end if;
   return next;
 end
@@ -1003,7 +997,8 @@ CREATE OR REPLACE FUNCTION tollgate.capture_holds(p_principals text[], p_organiz
 AS $function$
   select h.ordinal, h.outcome, h.is_repeat, h.captured, h.returned
     from tollgate.end_holds(p_organizations, p_hold_ids, 'capture', p_amounts,
-                            tollgate.refusals_for(p_principals, p_organizations), p_principals, false) h
+                            tollgate.refusals_for(p_principals, p_organizations), p_principals,
+                            array_fill(null::jsonb, array[cardinality(p_hold_ids)]), false) h
    order by h.ordinal
 $function$
 ;
@@ -1088,6 +1083,79 @@ $function$
 ;
 alter function tollgate.check_plan(text) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.check_tokens(p_organization text, p_principal text, p_feature text)
+ RETURNS TABLE(outcome text, token_type text, tokens bigint, available bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+begin
+  outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is null then
+    perform set_config('tollgate.organizations', p_organization, true);
+    select f.token_type, f.tokens,
+           -- An organization that was there before Tollgate gets its balances, with the allowance, at first use.
+           coalesce(t.balance, a.tokens),
+           case
+             when o.id is null                          then 'organization_unknown'
+             when f.feature is null                     then 'feature_unknown'
+             when coalesce(a.tokens, 0) = 0             then 'feature_not_available'
+             when coalesce(t.balance, a.tokens) < f.tokens then 'tokens_insufficient'
+             else 'sufficient'
+           end
+      into token_type, tokens, available, outcome
+      from (values (1)) as always (one)
+      left join public.organizations o on o.id = p_organization
+      left join tollgate.current_features f on f.feature = p_feature
+      left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = f.token_type
+      left join public.ai_tokens t on t.organization_id = o.id and t.token_type = f.token_type;
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.check_tokens(text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.check_tokens(text,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.claim_key(p_organization text, p_key text, p_request_hash bytea, p_job text)
+ RETURNS TABLE(outcome text, job_id text, answer jsonb)
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  v_record tollgate.idempotency_records;
+begin
+  for v_attempt in 1..5 loop
+    insert into tollgate.idempotency_records (organization_id, key, request_hash, job_id)
+    values (p_organization, p_key, p_request_hash, p_job)
+    on conflict (organization_id, key) do nothing;
+    if found then
+      outcome := 'claimed';
+      return next;
+      return;
+    end if;
+
+    select r.* into v_record
+      from tollgate.idempotency_records r
+     where r.organization_id = p_organization and r.key = p_key;
+    if found then
+      if v_record.request_hash <> p_request_hash then
+        outcome := 'key_reused';
+      else
+        outcome := 'answered'; job_id := v_record.job_id; answer := v_record.answer;
+      end if;
+      return next;
+      return;
+    end if;
+  end loop;
+  raise exception 'tollgate: the idempotency key changes faster than it can be read' using errcode = 'serialization_failure';
+end
+$function$
+;
+alter function tollgate.claim_key(text,text,bytea,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.commit_job(p_organization text, p_job text)
  RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, debt bigint)
  LANGUAGE plpgsql
@@ -1129,7 +1197,7 @@ begin
   v_now := tollgate.lock_balances(array[v_job.organization_id], array[v_job.token_type]);
   select h.* into strict v_end
     from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'capture', array[null::bigint], array[null::text],
-                            array['job:' || v_job.id], true) h;
+                            array['job:' || v_job.id], array[null::jsonb], true) h;
   if v_end.outcome = 'hold_lapsed' then
     select least(b.available, v_job.tokens) into strict v_covered
       from tollgate.balances b
@@ -1140,7 +1208,7 @@ begin
                                    array[v_covered], array[interval '1 hour'], array[v_job.principal], array[v_job.id], array[null::text], false);
       select h.* into strict v_end
         from tollgate.end_holds(array[v_job.organization_id], array[v_late_id], 'capture', array[null::bigint], array[null::text],
-                                array['job:' || v_job.id], true) h;
+                                array['job:' || v_job.id], array[null::jsonb], true) h;
     end if;
     debt := v_job.tokens - v_covered;
     if debt > 0 then
@@ -1234,6 +1302,86 @@ $function$
 alter function tollgate.current_organizations() owner to tollgate_ledger;
 grant execute on function tollgate.current_organizations() to tollgate_api;
 grant execute on function tollgate.current_organizations() to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.deduct_tokens(p_organization text, p_principal text, p_hold text, p_feature text, p_metadata jsonb, p_key text, p_request_hash bytea)
+ RETURNS TABLE(outcome text, is_repeat boolean, token_type text, tokens bigint, available bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  v_claim      record;
+  v_hold       record;
+  v_end        record;
+  v_token_type text;
+  v_tokens     bigint;
+begin
+  is_repeat := false;
+  outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  if p_key is not null then
+    select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, null) c;
+    if v_claim.outcome = 'key_reused' then
+      outcome := 'key_reused';
+      return next;
+      return;
+    elsif v_claim.outcome = 'answered' then
+      outcome := 'deducted'; is_repeat := true;
+      token_type := v_claim.answer ->> 'tokenType';
+      tokens     := (v_claim.answer ->> 'tokens')::bigint;
+      available  := (v_claim.answer ->> 'available')::bigint;
+      return next;
+      return;
+    end if;
+  end if;
+
+  select f.token_type, f.tokens into v_token_type, v_tokens
+    from tollgate.current_features f
+   where f.feature = p_feature;
+  token_type := v_token_type; tokens := v_tokens;
+
+  -- The expiry is never reached: the capture follows in the same transaction.
+  select h.* into strict v_hold
+    from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], array[v_token_type], array[v_tokens],
+                              array[interval '1 minute'], array[p_principal], array[null::text], array[null::text], true) h;
+  available := v_hold.available;
+  if v_hold.is_repeat and v_hold.outcome = 'captured' then
+    outcome := 'deducted'; is_repeat := true;
+    return next;
+    return;
+  elsif v_hold.outcome <> 'held' or v_hold.is_repeat then
+    if p_key is not null then
+      delete from tollgate.idempotency_records r
+       where r.organization_id = p_organization and r.key = p_key;
+    end if;
+    outcome := case when v_hold.is_repeat then 'id_reused' else v_hold.outcome end;
+    return next;
+    return;
+  end if;
+
+  select h.* into strict v_end
+    from tollgate.end_holds(array[p_organization], array[p_hold], 'capture', array[null::bigint], array[null::text],
+                            array[p_principal], array[p_metadata], false) h;
+  if v_end.outcome <> 'captured' then
+    raise exception 'tollgate: the hold of a deduction is %', v_end.outcome;
+  end if;
+  if p_key is not null then
+    update tollgate.idempotency_records r
+       set answer = jsonb_build_object('tokenType', v_token_type, 'tokens', v_tokens, 'available', v_hold.available)
+     where r.organization_id = p_organization and r.key = p_key;
+  end if;
+  outcome := 'deducted';
+  return next;
+end
+$function$
+;
+alter function tollgate.deduct_tokens(text,text,text,text,jsonb,text,bytea) owner to tollgate_ledger;
+grant execute on function tollgate.deduct_tokens(text,text,text,text,jsonb,text,bytea) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  RETURNS trigger
@@ -1332,7 +1480,7 @@ $function$
 ;
 alter function tollgate.edit_balance() owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.end_holds(p_organizations text[], p_hold_ids text[], p_verb text, p_amounts bigint[], p_refusals text[], p_actors text[], p_of_jobs boolean)
+CREATE OR REPLACE FUNCTION tollgate.end_holds(p_organizations text[], p_hold_ids text[], p_verb text, p_amounts bigint[], p_refusals text[], p_actors text[], p_metadata jsonb[], p_of_jobs boolean)
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -1358,9 +1506,9 @@ begin
     array_remove(v_types, null));
 
   for v_row in
-    select u.position::integer as position, u.organization_id, u.hold_id, u.amount, u.refusal, u.actor
-      from unnest(p_organizations, p_hold_ids, p_amounts, p_refusals, p_actors)
-             with ordinality as u (organization_id, hold_id, amount, refusal, actor, position)
+    select u.position::integer as position, u.organization_id, u.hold_id, u.amount, u.refusal, u.actor, u.metadata
+      from unnest(p_organizations, p_hold_ids, p_amounts, p_refusals, p_actors, p_metadata)
+             with ordinality as u (organization_id, hold_id, amount, refusal, actor, metadata, position)
      order by u.position
   loop
     ordinal := v_row.position; is_repeat := false; captured := 0; returned := 0;
@@ -1418,7 +1566,8 @@ begin
         || row(v_hold.organization_id, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, v_hold.id, null, v_row.actor, v_now)::tollgate.movement;
       insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at)
       values (v_hold.organization_id, substring(v_hold.principal from '^user:(.*)$'), v_hold.feature, v_charge,
-              jsonb_strip_nulls(jsonb_build_object('holdId', v_hold.id, 'jobId', v_hold.job_id, 'principal', v_hold.principal)), v_now);
+              coalesce(v_row.metadata, '{}')
+                || jsonb_strip_nulls(jsonb_build_object('holdId', v_hold.id, 'jobId', v_hold.job_id, 'principal', v_hold.principal)), v_now);
     end if;
     if v_charge < v_hold.amount then
       v_movements := v_movements
@@ -1443,7 +1592,7 @@ begin
 end
 $function$
 ;
-alter function tollgate.end_holds(text[],text[],text,bigint[],text[],text[],boolean) owner to tollgate_ledger;
+alter function tollgate.end_holds(text[],text[],text,bigint[],text[],text[],jsonb[],boolean) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.find_orphaned_jobs(p_after timestamp with time zone, p_after_job text, p_limit integer)
  RETURNS TABLE(organization_id text, job_id text, state text, created_at timestamp with time zone)
@@ -1641,6 +1790,18 @@ end
 $function$
 ;
 alter function tollgate.next_boundary(timestamp with time zone,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.organization_of(p_user text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  select p.organization_id from public.user_profiles p where p.id = p_user
+$function$
+;
+alter function tollgate.organization_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.organization_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.place_holds(p_organizations text[], p_hold_ids text[], p_features text[], p_token_types text[], p_amounts bigint[], p_lifetimes interval[], p_principals text[], p_job_ids text[], p_refusals text[], p_is_gated boolean)
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
@@ -1940,7 +2101,7 @@ begin
   -- Released, or lapsed by itself: either way the tokens are back.
   select h.* into strict v_end
     from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'release', array[null::bigint], array[null::text],
-                            array['job:' || v_job.id], true) h;
+                            array['job:' || v_job.id], array[null::jsonb], true) h;
   if v_end.outcome not in ('released', 'lapsed') then
     raise exception 'tollgate: the hold of running job % is %', v_job.id, v_end.outcome;
   end if;
@@ -2024,7 +2185,8 @@ CREATE OR REPLACE FUNCTION tollgate.release_holds(p_principals text[], p_organiz
 AS $function$
   select h.ordinal, h.outcome, h.is_repeat, h.captured, h.returned
     from tollgate.end_holds(p_organizations, p_hold_ids, 'release', array_fill(null::bigint, array[cardinality(p_hold_ids)]),
-                            tollgate.refusals_for(p_principals, p_organizations), p_principals, false) h
+                            tollgate.refusals_for(p_principals, p_organizations), p_principals,
+                            array_fill(null::jsonb, array[cardinality(p_hold_ids)]), false) h
    order by h.ordinal
 $function$
 ;
@@ -2218,6 +2380,49 @@ $function$
 alter function tollgate.store_result(text,text,jsonb,jsonb) owner to tollgate_ledger;
 grant execute on function tollgate.store_result(text,text,jsonb,jsonb) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.token_stats(p_organization text, p_principal text)
+ RETURNS TABLE(outcome text, token_type text, available bigint, held bigint, used bigint, allocated bigint, refresh_date timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  v_now timestamptz := clock_timestamp();
+begin
+  outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is null and not exists (select from public.organizations o where o.id = p_organization) then
+    outcome := 'organization_unknown';
+  end if;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  perform set_config('tollgate.organizations', p_organization, true);
+  return query
+    select 'found', a.token_type,
+           coalesce(t.available, b.available, a.tokens),
+           coalesce(t.held, b.held, 0),
+           coalesce(t.used_in_period, b.used_in_period, 0),
+           coalesce(t.allocated, b.allocated, a.tokens),
+           coalesce(t.refresh_date, b.refresh_date,
+                    tollgate.next_boundary(coalesce(c.anchor, v_now), coalesce(c.time_zone, 'UTC'), v_now))
+      from public.organizations o
+      join tollgate.current_allowances a on a.plan = o.plan
+      left join tollgate.billing_cycles c on c.organization_id = o.id
+      left join tollgate.balances b on b.organization_id = o.id and b.token_type = a.token_type
+      left join lateral (
+        select s.* from tollgate.balance_at(b, v_now) s where b.next_change_at <= v_now
+      ) t on true
+     where o.id = p_organization
+     order by a.token_type;
+end
+$function$
+;
+alter function tollgate.token_stats(text,text) owner to tollgate_ledger;
+grant execute on function tollgate.token_stats(text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.withdraw_job(p_organization text, p_job text, p_code text)
  RETURNS TABLE(outcome text, is_repeat boolean, state text)
  LANGUAGE plpgsql
@@ -2255,7 +2460,7 @@ begin
   -- Released, or lapsed by itself: either way the tokens are back.
   select h.* into strict v_hold
     from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'release', array[null::bigint], array[null::text],
-                            array['job:' || v_job.id], true) h;
+                            array['job:' || v_job.id], array[null::jsonb], true) h;
   if v_hold.outcome not in ('released', 'lapsed') then
     raise exception 'tollgate: the hold of admitted job % is %', v_job.id, v_hold.outcome;
   end if;

@@ -3,10 +3,17 @@ import { problemReply } from '../problemReply.ts';
 import type { ApiEnv } from '../requestContext.ts';
 
 /** Lets through requests with an acceptable Idempotency-Key, and leaves it in `idempotencyKey`. */
-export const idempotencyKey = createMiddleware<ApiEnv>(async (c, next) => {
-  const key = c.req.header('idempotency-key');
-  if (key === undefined) return problemReply(c, 'idempotency_key_missing');
-  if (!/^[\x20-\x7e]{1,255}$/.test(key)) return problemReply(c, 'idempotency_key_invalid');
-  c.set('idempotencyKey', key);
-  return next();
-});
+export const idempotencyKey = withKey({ isRequired: true });
+
+/** The same where a request may do without: then `idempotencyKey` is null. */
+export const optionalIdempotencyKey = withKey({ isRequired: false });
+
+function withKey({ isRequired }: { isRequired: boolean }) {
+  return createMiddleware<ApiEnv>(async (c, next) => {
+    const key = c.req.header('idempotency-key');
+    if (key === undefined && isRequired) return problemReply(c, 'idempotency_key_missing');
+    if (key !== undefined && !/^[\x20-\x7e]{1,255}$/.test(key)) return problemReply(c, 'idempotency_key_invalid');
+    c.set('idempotencyKey', key ?? null);
+    return next();
+  });
+}

@@ -1,6 +1,7 @@
 import { createMiddleware } from 'hono/factory';
 import { routePath } from 'hono/route';
 import type { Logger } from 'pino';
+import { principalOf } from '../caller.ts';
 import type { ApiEnv } from '../requestContext.ts';
 
 /**
@@ -21,8 +22,8 @@ export function requestLog(log: Logger) {
       status,
       ms: Math.round((performance.now() - startedAt) * 10) / 10,
       requestId: c.get('requestId'),
-      organizationId: caller?.organizationId ?? null,
-      keyId: caller?.id ?? null,
+      organizationId: c.get('organizationId') ?? (caller?.kind === 'key' ? caller.organizationId : null),
+      principal: caller === undefined ? null : principalOf(caller),
     };
     const level = status >= 500 ? 'warn' : route === '/healthz' || route === '/readyz' ? 'debug' : 'info';
     log[level](line, 'request');

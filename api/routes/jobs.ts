@@ -1,24 +1,38 @@
 import { Hono } from 'hono';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
-import { jobLinks, jobListQuery, jobQuery, jobRequest, writeAdmittedJob, writeJob } from '../../contract/jobs.ts';
+import {
+  JOBS_PATH,
+  jobLinks,
+  jobListQuery,
+  jobQuery,
+  jobRequest,
+  writeAdmittedJob,
+  writeJob,
+} from '../../contract/jobs.ts';
+import type { ApiKeyScope } from '../../db/apiKeys.ts';
 import { findJob, listJobs } from '../../db/jobs.ts';
 import { ID_PATTERN } from '../../domain/ids.ts';
 import { hasEnded } from '../../domain/jobStates.ts';
+import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { takeJob } from '../jobAdmission.ts';
 import { cancelJob } from '../jobCancellation.ts';
 import { readJobCursor, writeJobCursor } from '../jobCursor.ts';
 import type { JobWaiters } from '../jobWaiters.ts';
 import type { JobWorkflows } from '../jobWorkflows.ts';
-import { authenticated } from '../middleware/authenticated.ts';
+import { authenticated, ownOrganization } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
 import { problemReply } from '../problemReply.ts';
-import type { ApiContext, ApiEnv } from '../requestContext.ts';
+import { queryOf } from '../queryOf.ts';
+import type { ApiEnv } from '../requestContext.ts';
+import { requestHash } from '../requestHash.ts';
+import type { Sessions } from '../sessions.ts';
 
 export interface JobRouteDependencies {
   pool: Pool;
+  sessions: Sessions;
   workflows: JobWorkflows;
   waiters: JobWaiters;
   limits: { holdLifetimeMs: number; timeBudgetMs: number };
@@ -28,8 +42,9 @@ export interface JobRouteDependencies {
 export function jobRoutes(dependencies: JobRouteDependencies) {
   const { pool, waiters } = dependencies;
   const routes = new Hono<ApiEnv>();
+  const member = (scope: ApiKeyScope) => [authenticated(dependencies, scope), ownOrganization(pool)] as const;
 
-  routes.post('/', authenticated(pool, 'jobs:write'), idempotencyKey, jsonBody, async (c) => {
+  routes.post('/', ...member('jobs:write'), idempotencyKey, jsonBody, async (c) => {
     const body = c.get('body');
     const parsed = jobRequest.safeParse(body);
     if (!parsed.success) {
@@ -38,10 +53,12 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
       });
     }
 
-    const reply = await takeJob(dependencies, c.get('caller'), {
+    const reply = await takeJob(dependencies, {
+      organizationId: c.get('organizationId'),
+      principal: principalOf(c.get('caller')),
       request: parsed.data,
-      body,
-      idempotencyKey: c.get('idempotencyKey'),
+      idempotencyKey: c.get('idempotencyKey')!,
+      requestHash: requestHash(`POST ${JOBS_PATH}`, body),
     });
     switch (reply.outcome) {
       case 'accepted':
@@ -67,8 +84,8 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     }
   });
 
-  routes.get('/', authenticated(pool, 'jobs:read'), async (c) => {
-    const { organizationId } = c.get('caller');
+  routes.get('/', ...member('jobs:read'), async (c) => {
+    const organizationId = c.get('organizationId');
     const query = jobListQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const { limit, cursor, state, feature } = query.data;
@@ -92,8 +109,8 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     return c.json({ jobs: page.map(writeJob), nextCursor });
   });
 
-  routes.get('/:id', authenticated(pool, 'jobs:read'), async (c) => {
-    const { organizationId } = c.get('caller');
+  routes.get('/:id', ...member('jobs:read'), async (c) => {
+    const organizationId = c.get('organizationId');
     const jobId = c.req.param('id');
     const query = jobQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
@@ -111,10 +128,10 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     return job === null ? problemReply(c, 'job_not_found') : c.json(writeJob(job));
   });
 
-  routes.post('/:id/cancel', authenticated(pool, 'jobs:write'), async (c) => {
+  routes.post('/:id/cancel', ...member('jobs:write'), async (c) => {
     const jobId = c.req.param('id');
     if (!ID_PATTERN.test(jobId)) return problemReply(c, 'job_not_found');
-    const reply = await cancelJob(dependencies, c.get('caller').organizationId, jobId);
+    const reply = await cancelJob(dependencies, c.get('organizationId'), jobId);
     switch (reply.outcome) {
       case 'withdrawn':
         return c.json(writeJob(reply.job), 200);
@@ -136,11 +153,4 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
 function namesNoFeature(body: unknown, issues: readonly { path: PropertyKey[] }[]): boolean {
   const feature = (body as { feature?: unknown } | null)?.feature;
   return typeof feature === 'string' && issues.some(({ path }) => path[0] === 'feature');
-}
-
-/** The query with a repeated parameter as a list, so that a schema refuses it instead of one of the two winning. */
-function queryOf(c: ApiContext): Record<string, string | string[]> {
-  return Object.fromEntries(
-    Object.entries(c.req.queries()).map(([name, values]) => [name, values.length === 1 ? values[0]! : values]),
-  );
 }

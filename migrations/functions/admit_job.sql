@@ -21,7 +21,7 @@ create or replace function tollgate.admit_job(
 as $$
 #variable_conflict use_column
 declare
-  v_record tollgate.idempotency_records;
+  v_claim  record;
   v_hold   record;
   v_answer jsonb;
   v_token_type text;
@@ -35,33 +35,19 @@ begin
     return;
   end if;
 
-  -- The insert waits for another transaction with the same key. If that one commits, its answer is read below; if it was
-  -- refused, the key is free again and this insert succeeds; if a withdrawal removed the record in between, ask again.
-  for v_attempt in 1..5 loop
-    insert into tollgate.idempotency_records (organization_id, key, request_hash, job_id)
-    values (p_organization, p_key, p_request_hash, p_job)
-    on conflict (organization_id, key) do nothing;
-    exit when found;
-
-    select r.* into v_record
-      from tollgate.idempotency_records r
-     where r.organization_id = p_organization and r.key = p_key;
-    if found then
-      if v_record.request_hash <> p_request_hash then
-        outcome := 'key_reused';
-      else
-        outcome := 'admitted'; is_repeat := true; job_id := v_record.job_id; answer := v_record.answer;
-        select j.state, j.token_type, j.tokens into strict state, token_type, tokens
-          from tollgate.jobs j
-         where j.organization_id = p_organization and j.id = v_record.job_id;
-      end if;
-      return next;
-      return;
-    end if;
-    if v_attempt = 5 then
-      raise exception 'tollgate: the idempotency key changes faster than it can be read' using errcode = 'serialization_failure';
-    end if;
-  end loop;
+  select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, p_job) c;
+  if v_claim.outcome = 'key_reused' then
+    outcome := 'key_reused';
+    return next;
+    return;
+  elsif v_claim.outcome = 'answered' then
+    outcome := 'admitted'; is_repeat := true; job_id := v_claim.job_id; answer := v_claim.answer;
+    select j.state, j.token_type, j.tokens into strict state, token_type, tokens
+      from tollgate.jobs j
+     where j.organization_id = p_organization and j.id = v_claim.job_id;
+    return next;
+    return;
+  end if;
 
   select f.token_type, f.tokens into v_token_type, v_tokens
     from tollgate.current_features f

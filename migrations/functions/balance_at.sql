@@ -2,7 +2,7 @@
 -- writing, for readers that may not write. The caller's own policies chose the row that it passes. A test holds the two
 -- against each other. Reads only; locks nothing.
 create or replace function tollgate.balance_at(p_balance tollgate.balances, p_at timestamptz)
-  returns table (available bigint, allocated bigint, refresh_date timestamptz)
+  returns table (available bigint, held bigint, used_in_period bigint, allocated bigint, refresh_date timestamptz)
   language plpgsql stable security definer
   set search_path = ''
 as $$
@@ -47,6 +47,12 @@ begin
     end if;
   end loop;
 
+  select p_balance.held - coalesce(sum(h.amount), 0) into held
+    from tollgate.holds h
+   where h.token_type = p_balance.token_type and h.organization_id = p_balance.organization_id
+     and h.expires_at > p_balance.settled_through and h.expires_at <= p_at and h.state = 'held';
+
+  used_in_period := p_balance.used_in_period;
   allocated := p_balance.allocated;
   refresh_date := p_balance.refresh_date;
   if refresh_date <= p_at then
@@ -65,6 +71,7 @@ begin
     end loop;
     available := available + allocated;
     allocated := v_allowance;
+    used_in_period := 0;
   end if;
   return next;
 end

@@ -11,7 +11,8 @@ create or replace function tollgate.capture_holds(
 as $$
   select h.ordinal, h.outcome, h.is_repeat, h.captured, h.returned
     from tollgate.end_holds(p_organizations, p_hold_ids, 'capture', p_amounts,
-                            tollgate.refusals_for(p_principals, p_organizations), p_principals, false) h
+                            tollgate.refusals_for(p_principals, p_organizations), p_principals,
+                            array_fill(null::jsonb, array[cardinality(p_hold_ids)]), false) h
    order by h.ordinal
 $$;
 grant execute on function tollgate.capture_holds(text[], text[], text[], bigint[]) to tollgate_api;

@@ -43,7 +43,7 @@ begin
   v_now := tollgate.lock_balances(array[v_job.organization_id], array[v_job.token_type]);
   select h.* into strict v_end
     from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'capture', array[null::bigint], array[null::text],
-                            array['job:' || v_job.id], true) h;
+                            array['job:' || v_job.id], array[null::jsonb], true) h;
   if v_end.outcome = 'hold_lapsed' then
     select least(b.available, v_job.tokens) into strict v_covered
       from tollgate.balances b
@@ -54,7 +54,7 @@ begin
                                    array[v_covered], array[interval '1 hour'], array[v_job.principal], array[v_job.id], array[null::text], false);
       select h.* into strict v_end
         from tollgate.end_holds(array[v_job.organization_id], array[v_late_id], 'capture', array[null::bigint], array[null::text],
-                                array['job:' || v_job.id], true) h;
+                                array['job:' || v_job.id], array[null::jsonb], true) h;
     end if;
     debt := v_job.tokens - v_covered;
     if debt > 0 then

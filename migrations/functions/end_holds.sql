@@ -1,5 +1,5 @@
 -- Ends open holds: a capture charges p_amounts tokens of each (null: all of it) and returns the rest to its grants, a
--- release returns everything. A job's hold is ended by the job's own functions only (p_of_jobs). A hold ends once; a row
+-- release returns everything. p_metadata is what the usage log says of a capture beside our own words. A job's hold is ended by the job's own functions only (p_of_jobs). A hold ends once; a row
 -- that comes later gets the recorded outcome.
 -- Locks: the balances of the holds, by tollgate.lock_balances.
 -- A second run finds the hold ended: the same verb answers its recorded end with is_repeat, the other one is refused.
@@ -10,6 +10,7 @@ create or replace function tollgate.end_holds(
   p_amounts       bigint[],
   p_refusals      text[],
   p_actors        text[],
+  p_metadata      jsonb[],
   p_of_jobs       boolean
 ) returns table (ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
   language plpgsql volatile
@@ -36,9 +37,9 @@ begin
     array_remove(v_types, null));
 
   for v_row in
-    select u.position::integer as position, u.organization_id, u.hold_id, u.amount, u.refusal, u.actor
-      from unnest(p_organizations, p_hold_ids, p_amounts, p_refusals, p_actors)
-             with ordinality as u (organization_id, hold_id, amount, refusal, actor, position)
+    select u.position::integer as position, u.organization_id, u.hold_id, u.amount, u.refusal, u.actor, u.metadata
+      from unnest(p_organizations, p_hold_ids, p_amounts, p_refusals, p_actors, p_metadata)
+             with ordinality as u (organization_id, hold_id, amount, refusal, actor, metadata, position)
      order by u.position
   loop
     ordinal := v_row.position; is_repeat := false; captured := 0; returned := 0;
@@ -96,7 +97,8 @@ begin
         || row(v_hold.organization_id, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, v_hold.id, null, v_row.actor, v_now)::tollgate.movement;
       insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at)
       values (v_hold.organization_id, substring(v_hold.principal from '^user:(.*)$'), v_hold.feature, v_charge,
-              jsonb_strip_nulls(jsonb_build_object('holdId', v_hold.id, 'jobId', v_hold.job_id, 'principal', v_hold.principal)), v_now);
+              coalesce(v_row.metadata, '{}')
+                || jsonb_strip_nulls(jsonb_build_object('holdId', v_hold.id, 'jobId', v_hold.job_id, 'principal', v_hold.principal)), v_now);
     end if;
     if v_charge < v_hold.amount then
       v_movements := v_movements

@@ -10,7 +10,8 @@ create or replace function tollgate.release_holds(
 as $$
   select h.ordinal, h.outcome, h.is_repeat, h.captured, h.returned
     from tollgate.end_holds(p_organizations, p_hold_ids, 'release', array_fill(null::bigint, array[cardinality(p_hold_ids)]),
-                            tollgate.refusals_for(p_principals, p_organizations), p_principals, false) h
+                            tollgate.refusals_for(p_principals, p_organizations), p_principals,
+                            array_fill(null::jsonb, array[cardinality(p_hold_ids)]), false) h
    order by h.ordinal
 $$;
 grant execute on function tollgate.release_holds(text[], text[], text[]) to tollgate_api;

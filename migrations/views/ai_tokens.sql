@@ -16,7 +16,7 @@ create or replace view public.ai_tokens with (security_invoker = true) as
 -- From each by name: Supabase's default privileges give new objects of this schema to them, and the triggers below run with
 -- the ledger's rights.
 revoke all on public.ai_tokens from public, anon, authenticated, service_role;
-grant select on public.ai_tokens to tollgate_api, tollgate_worker, tollgate_auditor, authenticated;
+grant select on public.ai_tokens to tollgate_ledger, tollgate_api, tollgate_worker, tollgate_auditor, authenticated;
 grant select, insert, update on public.ai_tokens to service_role;
 
 create or replace trigger ai_tokens_insert instead of insert on public.ai_tokens

@@ -134,7 +134,7 @@ describe('repeating a request under its Idempotency-Key', () => {
       jobId,
       ...GOAL,
       idempotencyKey: 'died',
-      requestHash: requestHash(GOAL),
+      requestHash: requestHash('POST /api/v1/jobs', GOAL),
       holdLifetimeMs: 60_000,
       timeBudgetMs: 60_000,
     });

@@ -67,7 +67,7 @@ describe('api/main.ts', () => {
       method: 'POST',
       route: '/api/v1/jobs',
       organizationId: organization.organizationId,
-      keyId: organization.principal.slice('key:'.length),
+      principal: organization.principal,
     });
     expect(api.lines.join('\n')).not.toContain(organization.secret);
     expect(api.lines.join('\n')).not.toContain('logistics');

@@ -6,6 +6,7 @@ import { createApp } from '../../api/app.ts';
 import { createJobWaiters, type JobWaiters } from '../../api/jobWaiters.ts';
 import { createJobWorkflows } from '../../api/jobWorkflows.ts';
 import { LIMITS, serve } from '../../api/server.ts';
+import type { Sessions } from '../../api/sessions.ts';
 import { PROBLEMS, type ProblemCode, problem as problemSchema } from '../../contract/problems.ts';
 import { beginJob, commitJob, storeResult } from '../../db/jobs.ts';
 import { createPool } from '../../db/pool.ts';
@@ -44,6 +45,8 @@ export async function startTestApi(
     mostWaiters?: number;
     holdMs?: number;
     limits?: Partial<typeof LIMITS>;
+    /** Without one nobody can sign in. */
+    sessions?: Sessions;
   } = {},
 ) {
   const logLines: string[] = [];
@@ -64,6 +67,7 @@ export async function startTestApi(
   let isDraining = false;
   const app = createApp({
     pool,
+    sessions: options.sessions ?? { verify: async () => ({ outcome: 'refused' }) },
     workflows,
     waiters,
     config: { ADMISSION_HOLD_MS: options.holdMs ?? 60_000, JOB_TIME_BUDGET_MS: 60_000 },

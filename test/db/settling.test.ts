@@ -257,6 +257,8 @@ class Schedule {
   private async foreseen(until: string) {
     const { rows } = await this.client.query(
       `select case when b.next_change_at <= $2 then f.available else b.available end as available,
+              case when b.next_change_at <= $2 then f.held else b.held end as held,
+              case when b.next_change_at <= $2 then f.used_in_period else b.used_in_period end as used_in_period,
               case when b.next_change_at <= $2 then f.allocated else b.allocated end as allocated,
               case when b.next_change_at <= $2 then f.refresh_date else b.refresh_date end::text as refresh_date
          from tollgate.balances b, tollgate.balance_at(b, $2) f
@@ -270,7 +272,7 @@ class Schedule {
   private async state() {
     const { organizationId } = this.organization;
     const view = await this.client.query(
-      `select b.available, b.allocated, b.refresh_date::text from tollgate.balances b
+      `select b.available, b.held, b.used_in_period, b.allocated, b.refresh_date::text from tollgate.balances b
         where b.organization_id = $1 and b.token_type = 'lead_generation'`,
       [organizationId],
     );

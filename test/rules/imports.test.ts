@@ -126,6 +126,11 @@ export const app = (config: ApiConfig, workflow: typeof runJob) => [config, work
 `,
   'api/main.ts':
     "import { apiConfig } from '../config.ts';\nimport { app } from './app.ts';\nconsole.log(app, apiConfig);\n",
+  'sdk/tokens.ts': `import type { jobs } from '../contract/jobs.ts';
+import { plans } from '../domain/plans.ts';
+export const tokens = (answer: typeof jobs) => [answer, plans];
+`,
+  'examples/quest.ts': "import { tokens } from '../sdk/tokens.ts';\nexport const quest = () => tokens;\n",
   'worker/main.ts': `import { operation } from '../activities/operation.ts';
 import * as workflows from '../workflows/index.ts';
 console.log(operation, workflows);
@@ -179,6 +184,14 @@ const BREAKING_A_RULE: { rule: string; path: string; text: string }[] = [
   { rule: 'activities-imports-its-rooms', path: 'activities/bad.ts', text: RUN_JOB },
   { rule: 'api-imports-types-only', path: 'api/bad.ts', text: RUN_JOB },
   { rule: 'api-imports-its-rooms', path: 'api/routes/bad.ts', text: OPERATION.replace('..', '../..') },
+  { rule: 'sdk-imports-types-only', path: 'sdk/bad.ts', text: "import { jobs } from '../contract/jobs.ts';" },
+  { rule: 'sdk-imports-its-rooms', path: 'sdk/bad.ts', text: HOLDS },
+  { rule: 'sdk-imports-no-node', path: 'sdk/bad.ts', text: "import { randomUUID } from 'node:crypto';" },
+  {
+    rule: 'examples-imports-its-rooms',
+    path: 'examples/bad.ts',
+    text: "import type { jobs } from '../contract/jobs.ts';",
+  },
   { rule: 'product-imports-no-tools', path: 'worker/bad.ts', text: STACK },
   { rule: 'product-imports-no-tools', path: 'db/bad.ts', text: "import type { stack } from '../dev/stack.ts';" },
   { rule: 'product-imports-no-tools', path: 'api/bad.ts', text: "import '../test/stack.test.ts';" },

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Pool } from 'pg';
-import { createApiKey } from '../../db/apiKeys.ts';
+import { API_KEY_SCOPES, createApiKey } from '../../db/apiKeys.ts';
 import type { Plan } from '../../domain/catalog.ts';
 
 export interface TestOrganization {
@@ -26,7 +26,7 @@ export async function createOrganization(
       plan,
     ]);
     await client.query('reset role');
-    const key = await createApiKey(client, { organizationId, name: 'test', scopes: ['jobs:read', 'jobs:write'] });
+    const key = await createApiKey(client, { organizationId, name: 'test', scopes: API_KEY_SCOPES });
     return { organizationId, principal: `key:${key.id}`, secret: key.secret };
   } finally {
     client.release();

@@ -1,0 +1,58 @@
+import { createHash } from 'node:crypto';
+
+export type UserAnswer =
+  | { outcome: 'known'; userId: string }
+  | { outcome: 'refused' }
+  | { outcome: 'unavailable'; reason: string };
+
+const TIMEOUT_MS = 3_000;
+const CACHE_MS = 30_000;
+const MOST_CACHED = 10_000;
+
+/**
+ * Supabase's own word on a session, for projects that sign with a secret that we were not given. An answer is kept for
+ * `cacheMs`, by the token's hash and never beyond the token's end: so long may a session that was ended elsewhere still be
+ * taken here. Equal questions at the same time are one. Trouble is never kept.
+ */
+export function createUserEndpoint(options: { url: string; anonKey: string; cacheMs?: number }) {
+  const { url, anonKey, cacheMs = CACHE_MS } = options;
+  const kept = new Map<string, { answer: Promise<UserAnswer>; until: number }>();
+
+  async function look(token: string): Promise<UserAnswer> {
+    try {
+      const response = await fetch(url, {
+        headers: { apikey: anonKey, Authorization: `Bearer ${token}` },
+        // Anywhere else the token is nobody's business.
+        redirect: 'error',
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+      if (response.status === 401 || response.status === 403) return { outcome: 'refused' };
+      if (!response.ok) return { outcome: 'unavailable', reason: `the user endpoint answered ${response.status}` };
+      const { id } = (await response.json()) as { id?: unknown };
+      return typeof id === 'string' ? { outcome: 'known', userId: id } : { outcome: 'refused' };
+    } catch (error) {
+      const { message, cause } = error as Error;
+      return { outcome: 'unavailable', reason: cause instanceof Error ? `${message}: ${cause.message}` : message };
+    }
+  }
+
+  return {
+    /** `expiresAt`: the token's end, in milliseconds since 1970. */
+    ask(token: string, expiresAt: number): Promise<UserAnswer> {
+      const hash = createHash('sha256').update(token).digest('base64');
+      const now = Date.now();
+      const earlier = kept.get(hash);
+      if (earlier !== undefined && earlier.until > now) return earlier.answer;
+
+      const answer = look(token);
+      kept.delete(hash);
+      kept.set(hash, { answer, until: Math.min(now + cacheMs, expiresAt) });
+      // The oldest goes first: a map keeps the order in which it was filled.
+      if (kept.size > MOST_CACHED) kept.delete(kept.keys().next().value!);
+      void answer.then(({ outcome }) => {
+        if (outcome === 'unavailable' && kept.get(hash)?.answer === answer) kept.delete(hash);
+      });
+      return answer;
+    },
+  };
+}

@@ -1,0 +1,161 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import {
+  type CryptoKey,
+  exportJWK,
+  exportSPKI,
+  generateKeyPair,
+  type JWK,
+  type JWTPayload,
+  jwtVerify,
+  SignJWT,
+} from 'jose';
+
+/**
+ * A stand-in for Supabase's sign-in service: it signs session tokens as a project does, publishes its keys, and answers
+ * the user endpoint. Never a part of the product: only dev/ and the tests start it.
+ */
+
+export type StandInAlgorithm = 'ES256' | 'RS256' | 'HS256';
+
+export interface SessionWish {
+  userId: string;
+  algorithm?: StandInAlgorithm;
+  /** Replace what a good token has; undefined leaves a claim out. */
+  claims?: Partial<Record<keyof JWTPayload | 'role', unknown>>;
+}
+
+export interface AuthStandIn {
+  /** What SUPABASE_URL is to be. */
+  url: string;
+  /** What SUPABASE_JWT_SECRET is to be, where it is to be known. */
+  jwtSecret: string;
+  /** What SUPABASE_ANON_KEY is to be. */
+  anonKey: string;
+  issueToken(wish: SessionWish): Promise<string>;
+  /** The published key of an algorithm as PEM: what an attacker would sign with. */
+  publicKeyPem(algorithm: 'ES256' | 'RS256'): Promise<string>;
+  /** From now on new tokens are signed by new keys, which are published beside the old ones. */
+  rotateKeys(): Promise<void>;
+  /** Ends a session before its token's time. */
+  revoke(token: string): void;
+  /** With a status every request is answered with it; null ends that. */
+  failWith(status: number | null): void;
+  requests(path: 'jwks' | 'user'): number;
+  stop(): Promise<void>;
+}
+
+interface SigningKey {
+  kid: string;
+  privateKey: CryptoKey;
+  publicKey: CryptoKey;
+  published: JWK;
+}
+
+export async function startAuthStandIn(options: { port?: number; jwtSecret?: string } = {}): Promise<AuthStandIn> {
+  const jwtSecret = options.jwtSecret ?? randomBytes(32).toString('hex');
+  const secret = new TextEncoder().encode(jwtSecret);
+  const anonKey = `sb_publishable_stand_in_${randomBytes(12).toString('hex')}`;
+  const revoked = new Set<string>();
+  const requests = { jwks: 0, user: 0 };
+  let failure: number | null = null;
+  const published: JWK[] = [];
+  let keys = await newKeys();
+
+  async function newKeys(): Promise<Record<'ES256' | 'RS256', SigningKey>> {
+    const [ES256, RS256] = await Promise.all([newKey('ES256'), newKey('RS256')]);
+    published.push(ES256.published, RS256.published);
+    return { ES256, RS256 };
+  }
+
+  const server = createServer((request, response) => {
+    answer(request, response).catch(() => response.destroy());
+  });
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = new URL(request.url ?? '/', 'http://stand-in').pathname;
+    if (path === '/auth/v1/.well-known/jwks.json') requests.jwks += 1;
+    if (path === '/auth/v1/user') requests.user += 1;
+    if (failure !== null) return reply(response, failure, { msg: 'The stand-in was asked to fail.' });
+    switch (`${request.method} ${path}`) {
+      case 'GET /auth/v1/.well-known/jwks.json':
+        return reply(response, 200, { keys: published });
+      case 'GET /auth/v1/user': {
+        const userId = await signedInUser(request);
+        return userId === null
+          ? reply(response, 401, { msg: 'The stand-in does not know this session.' })
+          : reply(response, 200, { id: userId, aud: 'authenticated', role: 'authenticated' });
+      }
+      default:
+        return reply(response, 404, { msg: 'The stand-in has no such route.' });
+    }
+  }
+
+  async function signedInUser({ headers }: IncomingMessage): Promise<string | null> {
+    const token = headers.authorization?.replace(/^Bearer /, '') ?? '';
+    if (headers.apikey !== anonKey || revoked.has(token)) return null;
+    const verified = await jwtVerify(token, secret, { algorithms: ['HS256'] }).catch(() => null);
+    return verified?.payload.sub ?? null;
+  }
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options.port ?? 0, '127.0.0.1', resolve);
+  });
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+  return {
+    url,
+    jwtSecret,
+    anonKey,
+    issueToken({ userId, algorithm = 'ES256', claims = {} }) {
+      const now = Math.floor(Date.now() / 1_000);
+      const payload = {
+        iss: `${url}/auth/v1`,
+        aud: 'authenticated',
+        sub: userId,
+        role: 'authenticated',
+        session_id: randomUUID(),
+        iat: now,
+        exp: now + 3_600,
+        ...claims,
+      };
+      const token = new SignJWT(payload as JWTPayload);
+      if (algorithm === 'HS256') return token.setProtectedHeader({ alg: 'HS256', typ: 'JWT' }).sign(secret);
+      const { kid, privateKey } = keys[algorithm];
+      return token.setProtectedHeader({ alg: algorithm, typ: 'JWT', kid }).sign(privateKey);
+    },
+    publicKeyPem: (algorithm) => exportSPKI(keys[algorithm].publicKey),
+    async rotateKeys() {
+      keys = await newKeys();
+    },
+    revoke: (token) => void revoked.add(token),
+    failWith(status) {
+      failure = status;
+    },
+    requests: (path) => requests[path],
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function newKey(algorithm: 'ES256' | 'RS256'): Promise<SigningKey> {
+  const { privateKey, publicKey } = await generateKeyPair(algorithm, { extractable: true });
+  const kid = `stand-in-${randomUUID()}`;
+  return {
+    kid,
+    privateKey,
+    publicKey,
+    published: { ...(await exportJWK(publicKey)), kid, alg: algorithm, use: 'sig' },
+  };
+}
+
+function reply(response: ServerResponse, status: number, body: unknown): void {
+  if (response.destroyed) return;
+  response.writeHead(status, { 'Content-Type': 'application/json' });
+  response.end(JSON.stringify(body));
+}

@@ -1,0 +1,90 @@
+-- Charges what a feature costs, in one step: the hold lane's hold and capture together, with the usage log's row. An
+-- idempotency key is optional: with one, the answer is stored with the effect and given again to a repeat.
+-- Outcomes: deducted (is_repeat tells a replay) · not_a_member · key_reused · feature_unknown · feature_not_available ·
+-- tokens_insufficient. A refusal leaves no trace: the key stays free, and a retry after a top-up may succeed.
+-- Locks: the idempotency record, then the balance.
+-- A second run with the same key and request answers the recorded amounts; without a key the hold's id, which the caller
+-- made, is refused as a repeat, so a call whose answer was lost can be repeated under its id without a second charge.
+create or replace function tollgate.deduct_tokens(
+  p_organization text,
+  p_principal    text,
+  p_hold         text,
+  p_feature      text,
+  p_metadata     jsonb,
+  p_key          text,
+  p_request_hash bytea
+) returns table (outcome text, is_repeat boolean, token_type text, tokens bigint, available bigint)
+  language plpgsql volatile security definer
+  set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_claim      record;
+  v_hold       record;
+  v_end        record;
+  v_token_type text;
+  v_tokens     bigint;
+begin
+  is_repeat := false;
+  outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  if p_key is not null then
+    select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, null) c;
+    if v_claim.outcome = 'key_reused' then
+      outcome := 'key_reused';
+      return next;
+      return;
+    elsif v_claim.outcome = 'answered' then
+      outcome := 'deducted'; is_repeat := true;
+      token_type := v_claim.answer ->> 'tokenType';
+      tokens     := (v_claim.answer ->> 'tokens')::bigint;
+      available  := (v_claim.answer ->> 'available')::bigint;
+      return next;
+      return;
+    end if;
+  end if;
+
+  select f.token_type, f.tokens into v_token_type, v_tokens
+    from tollgate.current_features f
+   where f.feature = p_feature;
+  token_type := v_token_type; tokens := v_tokens;
+
+  -- The expiry is never reached: the capture follows in the same transaction.
+  select h.* into strict v_hold
+    from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], array[v_token_type], array[v_tokens],
+                              array[interval '1 minute'], array[p_principal], array[null::text], array[null::text], true) h;
+  available := v_hold.available;
+  if v_hold.is_repeat and v_hold.outcome = 'captured' then
+    outcome := 'deducted'; is_repeat := true;
+    return next;
+    return;
+  elsif v_hold.outcome <> 'held' or v_hold.is_repeat then
+    if p_key is not null then
+      delete from tollgate.idempotency_records r
+       where r.organization_id = p_organization and r.key = p_key;
+    end if;
+    outcome := case when v_hold.is_repeat then 'id_reused' else v_hold.outcome end;
+    return next;
+    return;
+  end if;
+
+  select h.* into strict v_end
+    from tollgate.end_holds(array[p_organization], array[p_hold], 'capture', array[null::bigint], array[null::text],
+                            array[p_principal], array[p_metadata], false) h;
+  if v_end.outcome <> 'captured' then
+    raise exception 'tollgate: the hold of a deduction is %', v_end.outcome;
+  end if;
+  if p_key is not null then
+    update tollgate.idempotency_records r
+       set answer = jsonb_build_object('tokenType', v_token_type, 'tokens', v_tokens, 'available', v_hold.available)
+     where r.organization_id = p_organization and r.key = p_key;
+  end if;
+  outcome := 'deducted';
+  return next;
+end
+$$;
+grant execute on function tollgate.deduct_tokens(text, text, text, text, jsonb, text, bytea) to tollgate_api;

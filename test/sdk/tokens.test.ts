@@ -1,0 +1,198 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import {
+  configureTollgate,
+  deductTokens,
+  getAllTokenBalances,
+  getTokenBalance,
+  getTokenStats,
+  hasEnoughTokens,
+  TOKEN_COSTS,
+  TOKEN_LIMITS,
+} from '@tollgate/sdk';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { generateQuest } from '../../examples/known-pattern/generateQuest.ts';
+import { startTestApi, type TestApi } from '../api/testApi.ts';
+import { freshDatabase, type TestDatabase } from '../support/database.ts';
+import { expectInvariants } from '../support/invariants.ts';
+import { createOrganization, type TestOrganization } from '../support/organization.ts';
+
+let database: TestDatabase;
+let api: TestApi;
+let organization: TestOrganization;
+let orgId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  api = await startTestApi(database);
+});
+beforeEach(async () => {
+  organization = await createOrganization(database.superuser);
+  orgId = organization.organizationId;
+  configureTollgate({ url: api.url, apiKey: organization.secret });
+});
+afterAll(async () => {
+  await expectInvariants(database.superuser);
+  await api.close();
+  await database.drop();
+});
+
+async function starter(): Promise<string> {
+  const { organizationId, secret } = await createOrganization(database.superuser, 'starter');
+  configureTollgate({ url: api.url, apiKey: secret });
+  return organizationId;
+}
+
+describe('the five functions', () => {
+  test('getTokenBalance answers what is left of a token type, and 0 for what is none', async () => {
+    expect(await getTokenBalance(orgId, 'goal_generation')).toBe(20);
+    expect(await getTokenBalance(orgId, 'gold' as never)).toBe(0);
+  });
+
+  test('getAllTokenBalances answers every token type', async () => {
+    expect(await getAllTokenBalances(orgId)).toEqual({
+      lead_generation: 50,
+      goal_generation: 20,
+      strategy_analysis: 100,
+      forecast: 30,
+      general: 50,
+    });
+  });
+
+  test('hasEnoughTokens is true until the balance does not suffice, and false for what is no feature', async () => {
+    expect(await hasEnoughTokens(orgId, 'generate_goal')).toBe(true);
+    for (let left = 20; left >= TOKEN_COSTS.generate_goal; left -= TOKEN_COSTS.generate_goal) {
+      await deductTokens(orgId, null, 'generate_goal');
+    }
+    expect(await hasEnoughTokens(orgId, 'generate_goal')).toBe(false);
+    expect(await hasEnoughTokens(orgId, 'generate_money' as never)).toBe(false);
+  });
+
+  test('on a starter plan nothing is enough and nothing is deducted, whatever the balance', async () => {
+    const id = await starter();
+    await database.superuser.query('update ai_tokens set balance = 500 where organization_id = $1', [id]);
+    expect(await hasEnoughTokens(id, 'generate_goal')).toBe(false);
+    expect(await deductTokens(id, 'user-1', 'generate_goal')).toMatchObject({
+      success: false,
+      message: expect.stringContaining('Feature not available'),
+    });
+    expect(await getTokenBalance(id, 'goal_generation')).toBe(500);
+  });
+
+  test('deductTokens charges, keeps what the app said in the usage log, and tells what is left', async () => {
+    expect(await deductTokens(orgId, 'user-1', 'generate_leads', { campaign: 'autumn' })).toEqual({
+      success: true,
+      remainingBalance: 45,
+      message: 'Deducted 5 lead_generation tokens. 45 are left.',
+    });
+    const { rows } = await database.superuser.query(
+      'select u.user_id, u.metadata from ai_token_usage_log u where u.organization_id = $1',
+      [orgId],
+    );
+    expect(rows).toEqual([
+      {
+        user_id: null,
+        metadata: expect.objectContaining({ campaign: 'autumn', userId: 'user-1', principal: organization.principal }),
+      },
+    ]);
+  });
+
+  test('getTokenStats answers totals and types', async () => {
+    await deductTokens(orgId, null, 'generate_insight');
+    expect(await getTokenStats(orgId)).toMatchObject({ totalBalance: 249, totalUsed: 1, totalAllocated: 250 });
+  });
+
+  test('the two tables are the catalogue', () => {
+    expect(TOKEN_COSTS.analyze_strategy).toBe(2);
+    expect(TOKEN_LIMITS.enterprise.forecast).toBe(200);
+  });
+});
+
+describe('trouble', () => {
+  test('is thrown with its code, so that it cannot pass for an empty balance', async () => {
+    const other = await createOrganization(database.superuser);
+    await expect(hasEnoughTokens(other.organizationId, 'generate_goal')).rejects.toMatchObject({
+      name: 'TollgateError',
+      code: 'not_your_organization',
+      status: 403,
+    });
+    configureTollgate({ url: api.url });
+    await expect(getTokenStats(orgId)).rejects.toMatchObject({ code: 'unauthorized', status: 401 });
+    configureTollgate({ url: 'http://127.0.0.1:9', apiKey: organization.secret, timeoutMs: 500 });
+    await expect(deductTokens(orgId, null, 'generate_goal')).rejects.toMatchObject({
+      code: 'unreachable',
+      status: null,
+    });
+  });
+
+  test('an answer that was lost is asked for again under the same key: one charge', async () => {
+    const proxy = await losingTheFirstAnswer(api.url);
+    configureTollgate({ url: proxy.url, apiKey: organization.secret });
+    expect(await deductTokens(orgId, null, 'generate_goal')).toMatchObject({ success: true, remainingBalance: 17 });
+    expect(proxy.keys).toHaveLength(2);
+    expect(new Set(proxy.keys).size).toBe(1);
+    configureTollgate({ url: api.url, apiKey: organization.secret });
+    expect(await getTokenBalance(orgId, 'goal_generation')).toBe(17);
+  });
+
+  test('without a configuration the environment says where, and without that a sentence does', async () => {
+    configureTollgate(undefined as never);
+    vi.stubEnv('TOLLGATE_URL', '');
+    await expect(getTokenStats(orgId)).rejects.toThrow('Tell where Tollgate is');
+    vi.stubEnv('TOLLGATE_URL', api.url);
+    vi.stubEnv('TOLLGATE_API_KEY', organization.secret);
+    expect((await getTokenStats(orgId)).totalBalance).toBe(250);
+    vi.unstubAllEnvs();
+  });
+});
+
+describe('the known pattern, as an example', () => {
+  const app = (notified: string[]) => ({
+    work: async () => 'Map the harbour',
+    notify: (message: string) => void notified.push(message),
+  });
+
+  test('generates, deducts, and tells what is left', async () => {
+    const notified: string[] = [];
+    expect(await generateQuest({ id: orgId, plan: 'pro' }, 'user-1', app(notified))).toEqual({
+      outcome: 'generated',
+      title: 'Map the harbour',
+      remainingBalance: 17,
+    });
+    expect(notified).toEqual(['Quest generated. 17 tokens are left.']);
+  });
+
+  test('stops before the work on a starter plan and on an empty balance', async () => {
+    const never = { work: () => Promise.reject(new Error('the work was done')), notify: () => {} };
+    expect((await generateQuest({ id: await starter(), plan: 'starter' }, 'user-1', never)).outcome).toBe(
+      'upgrade_needed',
+    );
+    configureTollgate({ url: api.url, apiKey: organization.secret });
+    await database.superuser.query('update ai_tokens set balance = 2 where organization_id = $1', [orgId]);
+    expect((await generateQuest({ id: orgId, plan: 'pro' }, 'user-1', never)).outcome).toBe('out_of_tokens');
+  });
+});
+
+/** Passes requests on, but cuts the connection in place of the first answer, after Tollgate has given it. */
+async function losingTheFirstAnswer(target: string): Promise<{ url: string; keys: string[] }> {
+  const keys: string[] = [];
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    keys.push(String(request.headers['idempotency-key']));
+    const answer = await fetch(new URL(request.url ?? '/', target), {
+      method: request.method ?? 'GET',
+      headers: {
+        authorization: String(request.headers.authorization),
+        'content-type': 'application/json',
+        'idempotency-key': keys.at(-1)!,
+      },
+      body: Buffer.concat(chunks),
+    });
+    const text = await answer.text();
+    if (keys.length === 1) request.socket.destroy();
+    else response.writeHead(answer.status, { 'content-type': 'application/json' }).end(text);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, keys };
+}
