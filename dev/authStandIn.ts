@@ -46,6 +46,8 @@ export interface AuthStandIn {
   stop(): Promise<void>;
 }
 
+const LIFETIME_S = 3_600;
+
 interface SigningKey {
   kid: string;
   privateKey: CryptoKey;
@@ -87,9 +89,40 @@ export async function startAuthStandIn(options: { port?: number; jwtSecret?: str
           ? reply(response, 401, { msg: 'The stand-in does not know this session.' })
           : reply(response, 200, { id: userId, aud: 'authenticated', role: 'authenticated' });
       }
+      // Anybody signs in, with any password, as whoever stands before the @: it is a stand-in.
+      case 'POST /auth/v1/token': {
+        const userId = /^([A-Za-z0-9_-]{1,64})@/.exec(String((await readJson(request)).email))?.[1];
+        if (userId === undefined)
+          return reply(response, 400, { msg: 'The stand-in needs {"email": "dev@example.com"}.' });
+        const access_token = await issueToken({ userId, algorithm: 'HS256' });
+        return reply(response, 200, {
+          access_token,
+          token_type: 'bearer',
+          expires_in: LIFETIME_S,
+          user: { id: userId },
+        });
+      }
       default:
         return reply(response, 404, { msg: 'The stand-in has no such route.' });
     }
+  }
+
+  function issueToken({ userId, algorithm = 'ES256', claims = {} }: SessionWish): Promise<string> {
+    const now = Math.floor(Date.now() / 1_000);
+    const payload = {
+      iss: `${url}/auth/v1`,
+      aud: 'authenticated',
+      sub: userId,
+      role: 'authenticated',
+      session_id: randomUUID(),
+      iat: now,
+      exp: now + LIFETIME_S,
+      ...claims,
+    };
+    const token = new SignJWT(payload as JWTPayload);
+    if (algorithm === 'HS256') return token.setProtectedHeader({ alg: 'HS256', typ: 'JWT' }).sign(secret);
+    const { kid, privateKey } = keys[algorithm];
+    return token.setProtectedHeader({ alg: algorithm, typ: 'JWT', kid }).sign(privateKey);
   }
 
   async function signedInUser({ headers }: IncomingMessage): Promise<string | null> {
@@ -109,23 +142,7 @@ export async function startAuthStandIn(options: { port?: number; jwtSecret?: str
     url,
     jwtSecret,
     anonKey,
-    issueToken({ userId, algorithm = 'ES256', claims = {} }) {
-      const now = Math.floor(Date.now() / 1_000);
-      const payload = {
-        iss: `${url}/auth/v1`,
-        aud: 'authenticated',
-        sub: userId,
-        role: 'authenticated',
-        session_id: randomUUID(),
-        iat: now,
-        exp: now + 3_600,
-        ...claims,
-      };
-      const token = new SignJWT(payload as JWTPayload);
-      if (algorithm === 'HS256') return token.setProtectedHeader({ alg: 'HS256', typ: 'JWT' }).sign(secret);
-      const { kid, privateKey } = keys[algorithm];
-      return token.setProtectedHeader({ alg: algorithm, typ: 'JWT', kid }).sign(privateKey);
-    },
+    issueToken,
     publicKeyPem: (algorithm) => exportSPKI(keys[algorithm].publicKey),
     async rotateKeys() {
       keys = await newKeys();
@@ -154,8 +171,30 @@ async function newKey(algorithm: 'ES256' | 'RS256'): Promise<SigningKey> {
   };
 }
 
+async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
+  let text = '';
+  for await (const chunk of request.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > 10_000) throw new Error('too large');
+  }
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
+}
+
 function reply(response: ServerResponse, status: number, body: unknown): void {
   if (response.destroyed) return;
   response.writeHead(status, { 'Content-Type': 'application/json' });
   response.end(JSON.stringify(body));
+}
+
+if (import.meta.main) {
+  const { AUTH_STAND_IN_PORT: port, AUTH_STAND_IN_SECRET: jwtSecret } = process.env;
+  const standIn = await startAuthStandIn({ port: Number(port ?? 0), ...(jwtSecret ? { jwtSecret } : {}) });
+  console.log(`The sign-in stand-in listens at ${standIn.url}`);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => void standIn.stop().then(() => process.exit(0)));
+  }
 }

@@ -4,6 +4,9 @@ import { API_KEY_SCOPES, authenticateKey, createApiKey } from '../db/apiKeys.ts'
 
 export const DEVELOPMENT_ORGANIZATION = { id: 'org-dev', name: 'Development', plan: 'pro' } as const;
 
+/** The id of the user who can sign in with the stand-in, as its admin. */
+export const DEVELOPMENT_MEMBER = 'dev';
+
 export interface DevelopmentKey {
   secret: string;
   /** False when it is the key of an earlier start. */
@@ -17,6 +20,8 @@ export interface DevelopmentOrganizationOptions {
   apiUrl: string;
   /** Where the key is kept, readable for us alone: the database has only its hash. */
   keyFile: string;
+  /** Whether the user of the sign-in stand-in is to belong to it. */
+  hasMember: boolean;
 }
 
 /** Makes sure that there is an organization to try things with, and a key to it that works on this database. */
@@ -24,7 +29,7 @@ export async function ensureDevelopmentOrganization(options: DevelopmentOrganiza
   const admin = new pg.Client({ connectionString: options.adminUrl });
   await admin.connect();
   try {
-    await insertOrganization(admin);
+    await insertOrganization(admin, options.hasMember);
     const kept = await readFile(options.keyFile, 'utf8').catch(() => undefined);
     if (kept && (await isAccepted(options.apiUrl, kept))) return { secret: kept, isNew: false };
 
@@ -41,7 +46,7 @@ export async function ensureDevelopmentOrganization(options: DevelopmentOrganiza
 }
 
 /** As service_role, the one role that may edit organizations by SQL; an organization that is there stays as it is. */
-async function insertOrganization(admin: pg.Client): Promise<void> {
+async function insertOrganization(admin: pg.Client, hasMember: boolean): Promise<void> {
   const { id, name, plan } = DEVELOPMENT_ORGANIZATION;
   await admin.query('begin');
   try {
@@ -50,6 +55,12 @@ async function insertOrganization(admin: pg.Client): Promise<void> {
       'insert into public.organizations (id, name, plan) values ($1, $2, $3) on conflict (id) do nothing',
       [id, name, plan],
     );
+    if (hasMember) {
+      await admin.query(
+        `insert into public.user_profiles (id, organization_id, role) values ($1, $2, 'admin') on conflict (id) do nothing`,
+        [DEVELOPMENT_MEMBER, id],
+      );
+    }
     await admin.query('reset role');
     if (!wasMember) await admin.query('revoke service_role from current_user');
     await admin.query('commit');

@@ -18,7 +18,7 @@ import { findTemporalBinary } from './temporalBinary.ts';
 import { startTemporalServer } from './temporalServer.ts';
 import { createTollgateDatabase } from './tollgateDatabase.ts';
 
-export type StackPart = 'postgres' | 'temporal' | 'standIn' | 'api' | 'worker';
+export type StackPart = 'postgres' | 'temporal' | 'standIn' | 'authStandIn' | 'api' | 'worker';
 
 export interface StackUrls {
   api: string;
@@ -31,6 +31,8 @@ export interface StackUrls {
   databases: Pick<DatabaseUrls, 'owner' | 'api' | 'worker'> & Partial<DatabaseUrls>;
   /** Of the AI provider, real or stand-in. */
   ai: string;
+  /** Of the sign-in service, real or stand-in. */
+  auth: string;
 }
 
 export interface Stack {
@@ -58,7 +60,7 @@ export interface StackOptions {
   ephemeral?: boolean;
   /** Of PostgreSQL. */
   settings?: Readonly<Record<string, string>>;
-  /** DATABASE_URL, TEMPORAL_ADDRESS and AI_BASE_URL in it replace a part by a service of the user's own. */
+  /** DATABASE_URL, TEMPORAL_ADDRESS, AI_BASE_URL and SUPABASE_URL in it replace a part by a service of the user's own. */
   env?: NodeJS.ProcessEnv;
 }
 
@@ -109,18 +111,21 @@ interface Building {
 }
 
 async function build(building: Building): Promise<{ urls: StackUrls; developmentKey: DevelopmentKey }> {
-  const [databases, temporal, ai] = await allOrNothing([
+  const [databases, temporal, ai, signIn] = await allOrNothing([
     prepareDatabase(building),
     prepareTemporal(building),
     prepareAi(building),
+    prepareSignIn(building),
   ]);
   const developmentKey = await ensureDevelopmentOrganization({
     adminUrl: databases.superuser ?? databases.owner,
     apiUrl: databases.api,
     keyFile: join(building.stateDirectory, 'development-key'),
+    // In a database of the user's own, users are his own.
+    hasMember: databases.superuser !== undefined,
   });
   building.say(`Organization ${DEVELOPMENT_ORGANIZATION.id} on plan ${DEVELOPMENT_ORGANIZATION.plan}, with a key`);
-  const api = await startOurOwn(building, { databases, temporal, ai });
+  const api = await startOurOwn(building, { databases, temporal, ai, signIn });
   return {
     urls: {
       api,
@@ -129,6 +134,7 @@ async function build(building: Building): Promise<{ urls: StackUrls; development
       ...(temporal.uiUrl ? { temporalUi: temporal.uiUrl } : {}),
       databases,
       ai: ai.baseUrl,
+      auth: signIn.SUPABASE_URL,
     },
     developmentKey,
   };
@@ -244,14 +250,43 @@ async function prepareAi(building: Building): Promise<Ai> {
   return ai;
 }
 
+/** As the API is configured with it. */
+interface SignIn {
+  SUPABASE_URL: string;
+  SUPABASE_JWT_SECRET?: string;
+}
+
+async function prepareSignIn(building: Building): Promise<SignIn> {
+  const { env, state, say } = building;
+  const url = env.SUPABASE_URL || env.NEXT_PUBLIC_SUPABASE_URL;
+  if (url) {
+    say(`Sign-in: the one of SUPABASE_URL, ${url}`);
+    return { SUPABASE_URL: url };
+  }
+  const port = state.ports.authStandIn;
+  const signIn = { SUPABASE_URL: `http://127.0.0.1:${port}`, SUPABASE_JWT_SECRET: state.sessionSecret };
+  await keepUp(building, 'authStandIn', 'The sign-in stand-in', () =>
+    startOurProcess(
+      building,
+      'authStandIn',
+      'dev/authStandIn.ts',
+      `${signIn.SUPABASE_URL}/auth/v1/.well-known/jwks.json`,
+      { AUTH_STAND_IN_PORT: `${port}`, AUTH_STAND_IN_SECRET: state.sessionSecret },
+    ),
+  );
+  say(`Sign-in stand-in on 127.0.0.1:${port}`);
+  return signIn;
+}
+
 interface Services {
   databases: StackUrls['databases'];
   temporal: Temporal;
   ai: Ai;
+  signIn: SignIn;
 }
 
 /** The API and the worker. They are configured by the environment alone, here as anywhere. */
-async function startOurOwn(building: Building, { databases, temporal, ai }: Services): Promise<string> {
+async function startOurOwn(building: Building, { databases, temporal, ai, signIn }: Services): Promise<string> {
   const { ports } = building.state;
   const configuration = {
     TEMPORAL_ADDRESS: temporal.address,
@@ -259,6 +294,7 @@ async function startOurOwn(building: Building, { databases, temporal, ai }: Serv
     AI_BASE_URL: ai.baseUrl,
     AI_API_KEY: ai.apiKey,
     AI_MODEL: ai.model,
+    ...signIn,
     API_HOST: '127.0.0.1',
     API_PORT: `${ports.api}`,
     WORKER_HEALTH_PORT: `${ports.workerHealth}`,
@@ -317,7 +353,11 @@ function ownPart(parts: Building['parts'], name: StackPart): SupervisedPart {
 }
 
 /** The worker and the API may still need the others to finish what they have begun; PostgreSQL is needed by all. */
-const STOP_ORDER: readonly (readonly StackPart[])[] = [['api', 'worker'], ['temporal', 'standIn'], ['postgres']];
+const STOP_ORDER: readonly (readonly StackPart[])[] = [
+  ['api', 'worker'],
+  ['temporal', 'standIn', 'authStandIn'],
+  ['postgres'],
+];
 
 async function stopInOrder(parts: Building['parts']): Promise<void> {
   const failures: unknown[] = [];

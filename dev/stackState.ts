@@ -11,15 +11,18 @@ export interface StackPorts {
   temporal: number;
   temporalUi: number;
   standIn: number;
+  authStandIn: number;
 }
 
 /** What a stack keeps from one start to the next, so that URLs and logins stay the same. */
 export interface StackState {
   ports: StackPorts;
   passwords: DatabasePasswords;
+  /** What the stand-in for sign-in signs with: sessions outlive its restart. */
+  sessionSecret: string;
 }
 
-const PORT_NAMES = ['api', 'workerHealth', 'postgres', 'temporal', 'temporalUi', 'standIn'] as const;
+const PORT_NAMES = ['api', 'workerHealth', 'postgres', 'temporal', 'temporalUi', 'standIn', 'authStandIn'] as const;
 
 /**
  * Reads the state of the folder and completes it. A port is the one of last time, else the one wished for, else a free
@@ -42,7 +45,11 @@ export async function readStackState(
     ports[name] = await freePort();
     if (wanted !== undefined) say(`Port ${wanted} (${name}) is taken by something else; using ${ports[name]}`);
   }
-  const state: StackState = { ports: ports as StackPorts, passwords: known?.passwords ?? newPasswords() };
+  const state: StackState = {
+    ports: ports as StackPorts,
+    passwords: known?.passwords ?? newPasswords(),
+    sessionSecret: known?.sessionSecret ?? randomSecret(),
+  };
   // Renamed into place: a start that is killed here must not leave half of the passwords.
   await writeFile(`${file}.new`, JSON.stringify(state, null, 2), { mode: 0o600 });
   await rename(`${file}.new`, file);
@@ -63,6 +70,9 @@ async function readState(file: string): Promise<StackState | undefined> {
 }
 
 function newPasswords(): DatabasePasswords {
-  const password = () => randomBytes(24).toString('hex');
-  return { owner: password(), api: password(), worker: password(), auditor: password() };
+  return { owner: randomSecret(), api: randomSecret(), worker: randomSecret(), auditor: randomSecret() };
+}
+
+function randomSecret(): string {
+  return randomBytes(24).toString('hex');
 }

@@ -1,6 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { DEVELOPMENT_MEMBER } from './developmentOrganization.ts';
 import { endWithNpm } from './endWithNpm.ts';
 import { type Stack, startStack } from './stack.ts';
 
@@ -12,7 +13,15 @@ const stateDirectory = resolve(process.argv[2] ?? fileURLToPath(new URL('../.tol
 const stackFile = join(stateDirectory, 'stack.json');
 
 /** Wishes for the first start: a row of neighbours is easier to remember than six numbers. */
-const PORTS = { api: 4800, temporalUi: 4801, temporal: 4802, postgres: 4803, standIn: 4804, workerHealth: 4805 };
+const PORTS = {
+  api: 4800,
+  temporalUi: 4801,
+  temporal: 4802,
+  postgres: 4803,
+  standIn: 4804,
+  workerHealth: 4805,
+  authStandIn: 4806,
+};
 
 let stack: Stack | undefined;
 let stopping = false;
@@ -52,6 +61,7 @@ function welcome({ urls, developmentKey, organizationId }: Stack): string {
     ['Database (superuser)', urls.databases.superuser],
     ['AI provider', urls.ai],
     ['Organization', organizationId],
+    ['Sign-in', urls.auth],
     ['Development key', key],
   ].filter((row): row is [string, string] => row[1] !== undefined);
   return [
@@ -68,6 +78,14 @@ function welcome({ urls, developmentKey, organizationId }: Stack): string {
     '',
     `  curl -s '${urls.api}/api/v1/jobs/JOB?wait=20s' -H 'Authorization: Bearer ${key}'`,
     '',
+    ...(urls.auth.startsWith('http://127.0.0.1')
+      ? [
+          'Or as a signed-in user, with a session of the sign-in stand-in:',
+          '',
+          `  curl -s '${urls.auth}/auth/v1/token?grant_type=password' -d '{"email": "${DEVELOPMENT_MEMBER}@example.com", "password": "any"}'`,
+          '',
+        ]
+      : []),
     'Ctrl-C stops it.',
   ].join('\n');
 }

@@ -1,6 +1,34 @@
 -- Who owns tokens and who may use them. These two tables often exist already in the app's database: then they stay as
 -- they are and only gain what is missing.
 
+-- What cannot be built upon is said before anything is made. The whole migration is one transaction.
+do $$
+declare
+  found record;
+begin
+  for found in
+    select a.attrelid::regclass as relation, a.attname as column_name, format_type(a.atttypid, null) as type
+      from pg_catalog.pg_attribute a
+     where not a.attisdropped and format_type(a.atttypid, null) not in ('text', 'character varying')
+       and (a.attrelid, a.attname) in ((to_regclass('public.organizations'), 'id'), (to_regclass('public.user_profiles'), 'organization_id'))
+  loop
+    raise exception 'tollgate: %.% is %, and ids of organizations are text here; change it first: alter table % alter column % type text using %::text (foreign keys to it with it)',
+      found.relation, found.column_name, found.type, found.relation, found.column_name, found.column_name
+      using errcode = 'datatype_mismatch';
+  end loop;
+
+  for found in
+    select c.oid::regclass as relation
+      from pg_catalog.pg_class c
+     where c.oid in (to_regclass('public.ai_tokens'), to_regclass('public.ai_token_usage_log')) and c.relkind in ('r', 'p')
+  loop
+    raise exception 'tollgate: there is a table % already, of an earlier token system; rename it, migrate, then take its balances over (docs/guides/TOKEN_SYSTEM_DEPLOYMENT.md): alter table % rename to %_before',
+      found.relation, found.relation, found.relation
+      using errcode = 'duplicate_table';
+  end loop;
+end
+$$;
+
 create table if not exists public.organizations (
   id         text        primary key,
   name       text        not null,
@@ -22,6 +50,17 @@ alter table public.user_profiles
   add column if not exists organization_id text references public.organizations (id),
   add column if not exists role            text not null default 'member';
 create index if not exists user_profiles_organization_id_idx on public.user_profiles (organization_id);
+
+-- Supabase's apps keep the auth user's uuid there, and it is compared as text everywhere. For a text column the cast is
+-- nothing and the primary key serves; a uuid needs an index of its own.
+do $$
+begin
+  if exists (select from pg_catalog.pg_attribute a
+              where a.attrelid = 'public.user_profiles'::regclass and a.attname = 'id' and a.atttypid = 'uuid'::regtype) then
+    create index if not exists user_profiles_id_text_idx on public.user_profiles ((id::text));
+  end if;
+end
+$$;
 
 comment on column public.user_profiles.id is 'The auth user''s id (auth.uid()).';
 
@@ -46,7 +85,7 @@ create policy tenant_reads_organizations on public.organizations for select to t
 create policy auditor_reads_organizations on public.organizations for select to tollgate_auditor using (true);
 create policy service_edits_organizations on public.organizations for all to service_role using (true) with check (true);
 create policy member_reads_organization on public.organizations for select to authenticated
-  using (id in (select p.organization_id from public.user_profiles p where p.id = (select auth.uid()::text)));
+  using (id in (select p.organization_id from public.user_profiles p where p.id::text = (select auth.uid()::text)));
 
 create policy ledger_sees_profiles on public.user_profiles for select to tollgate_ledger using (true);
 create policy tenant_reads_profiles on public.user_profiles for select to tollgate_api, tollgate_worker
@@ -55,7 +94,7 @@ create policy auditor_reads_profiles on public.user_profiles for select to tollg
 create policy service_edits_profiles on public.user_profiles for all to service_role using (true) with check (true);
 -- Her own row only: a policy that looked members up in this same table would call itself.
 create policy member_reads_own_profile on public.user_profiles for select to authenticated
-  using (id = (select auth.uid()::text));
+  using (id::text = (select auth.uid()::text));
 
 create policy ledger_sees_cycles on tollgate.billing_cycles for all to tollgate_ledger using (true) with check (true);
 create policy auditor_reads_cycles on tollgate.billing_cycles for select to tollgate_auditor using (true);

@@ -174,7 +174,7 @@ create policy tenant_reads_balances on tollgate.balances for select to tollgate_
 create policy auditor_reads_balances on tollgate.balances for select to tollgate_auditor using (true);
 create policy service_reads_balances on tollgate.balances for select to service_role using (true);
 create policy member_reads_balances on tollgate.balances for select to authenticated
-  using (organization_id in (select p.organization_id from public.user_profiles p where p.id = (select auth.uid()::text)));
+  using (organization_id in (select p.organization_id from public.user_profiles p where p.id::text = (select auth.uid()::text)));
 
 create policy ledger_writes_grants  on tollgate.grants         for all to tollgate_ledger using (true) with check (true);
 create policy ledger_writes_holds   on tollgate.holds          for all to tollgate_ledger using (true) with check (true);

@@ -21,7 +21,7 @@ create policy tenant_reads_usage on public.ai_token_usage_log for select to toll
 create policy auditor_reads_usage on public.ai_token_usage_log for select to tollgate_auditor using (true);
 create policy service_reads_usage on public.ai_token_usage_log for select to service_role using (true);
 create policy member_reads_usage on public.ai_token_usage_log for select to authenticated
-  using (organization_id in (select p.organization_id from public.user_profiles p where p.id = (select auth.uid()::text)));
+  using (organization_id in (select p.organization_id from public.user_profiles p where p.id::text = (select auth.uid()::text)));
 
 revoke all on public.ai_token_usage_log from public, anon, authenticated;
 grant select, insert on public.ai_token_usage_log to tollgate_ledger;

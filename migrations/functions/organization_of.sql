@@ -3,6 +3,6 @@ create or replace function tollgate.organization_of(p_user text) returns text
   language sql stable security definer
   set search_path = ''
 as $$
-  select p.organization_id from public.user_profiles p where p.id = p_user
+  select p.organization_id from public.user_profiles p where p.id::text = p_user
 $$;
 grant execute on function tollgate.organization_of(text) to tollgate_api;

@@ -10,7 +10,7 @@ as $$
            order by u.position)
     from unnest(p_principals, p_organizations) with ordinality as u (principal, organization_id, position)
     left join public.user_profiles p
-      on p.id = substring(u.principal from '^user:(.*)$') and p.organization_id = u.organization_id
+      on p.id::text = substring(u.principal from '^user:(.*)$') and p.organization_id = u.organization_id
     left join tollgate.api_keys k
       on k.id = substring(u.principal from '^key:(.*)$') and k.organization_id = u.organization_id
      and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp())

@@ -10,7 +10,7 @@ import { temporaryFolder } from './temporaryFolder.ts';
 // Whole stacks, on a machine that may be busy with other tests.
 vi.setConfig({ testTimeout: 120_000 });
 
-const PARTS: StackPart[] = ['postgres', 'temporal', 'standIn', 'api', 'worker'];
+const PARTS: StackPart[] = ['postgres', 'temporal', 'standIn', 'authStandIn', 'api', 'worker'];
 
 test('two stacks at once get different ports, and stopping both leaves nothing running and no folder', async () => {
   const folder = await temporaryFolder();
@@ -83,7 +83,7 @@ test('services of the user’s own are used instead of ours, and the owner needs
       TEMPORAL_ADDRESS: inject('temporalAddress'),
     },
   });
-  expect(Object.keys(stack.pids()).sort()).toEqual(['api', 'standIn', 'worker']);
+  expect(Object.keys(stack.pids()).sort()).toEqual(['api', 'authStandIn', 'standIn', 'worker']);
   expect(stack.urls.databases).toEqual({
     owner: database.ownerUrl,
     api: database.apiUrl,

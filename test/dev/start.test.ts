@@ -21,7 +21,7 @@ test('npm start says what to try, a second one in the folder is told of it, and 
   expect(output()).toContain(`curl -s '${urls.api}/api/v1/jobs`);
 
   const parts = childrenOf(pid);
-  expect(parts).toHaveLength(5);
+  expect(parts).toHaveLength(6);
 
   const second = run(folder);
   expect(await once(second.process, 'exit')).toEqual([1, null]);
@@ -36,7 +36,7 @@ test('npm start says what to try, a second one in the folder is told of it, and 
 test('npm start that is killed by SIGKILL leaves nothing behind, and starts again', async () => {
   const first = await start();
   const parts = childrenOf(first.process.pid!);
-  expect(parts).toHaveLength(5);
+  expect(parts).toHaveLength(6);
   first.process.kill('SIGKILL');
   await expect.poll(() => parts.filter(isRunning), { timeout: 10_000 }).toEqual([]);
   await start(first.folder);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { appendFile, cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -192,4 +192,105 @@ it('an app’s own tables stay as they are and gain what is missing; who was the
       `select outcome, available::integer from tollgate.hold_tokens(array['user:ann'], array['old'], array['h'], array['generate_leads'], array[5], array[interval '1 minute'])`,
     ),
   ).toEqual([{ outcome: 'held', available: 45 }]);
+});
+
+describe('on a Supabase project', () => {
+  const ANN = '7c9e6679-7425-40de-944b-e07fc1f90ae7';
+
+  /** As Supabase makes it, and as an app has gone on: uuid users, a table with the app's own columns and policy. */
+  async function prepare(): Promise<void> {
+    await query(`
+      create schema auth;
+      create table auth.users (id uuid primary key);
+      create function auth.uid() returns uuid language sql stable as
+        $$ select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid $$;
+      grant usage on schema auth to anon, authenticated, service_role, tollgate_owner with grant option;
+      create table organizations (id text primary key, name text not null);
+      create table user_profiles (
+        id uuid primary key references auth.users, organization_id text references organizations (id), role text, theme text);
+      alter table organizations owner to tollgate_owner;
+      alter table user_profiles owner to tollgate_owner;
+      insert into auth.users values ('${ANN}');
+      insert into organizations values ('ann-org', 'Ann'), ('other', 'Other');
+      insert into user_profiles values ('${ANN}', 'ann-org', 'admin', 'dark')`);
+  }
+
+  it('members, known by uuid, hold tokens and read their own organization; the app’s own function stays', async () => {
+    await prepare();
+    await run();
+    expect((await run()).applied).toEqual([]);
+    expect(
+      await query(`select format_type(prorettype, null) as type from pg_proc where oid = 'auth.uid()'::regprocedure`),
+    ).toEqual([{ type: 'uuid' }]);
+    await query(`update organizations set plan = 'pro'`);
+    expect(
+      await query(
+        `select outcome from tollgate.deduct_tokens('ann-org', 'user:${ANN}', 'h', 'generate_goal', '{}', null, null)`,
+      ),
+    ).toEqual([{ outcome: 'deducted' }]);
+    expect(await query(`select user_id from ai_token_usage_log`)).toEqual([{ user_id: ANN }]);
+    expect(await query(`select outcome from tollgate.check_tokens('other', 'user:${ANN}', 'generate_goal')`)).toEqual([
+      { outcome: 'not_a_member' },
+    ]);
+    const seen = await asAnn(
+      `select o.id, t.balance::integer from organizations o join ai_tokens t on t.organization_id = o.id where t.token_type = 'goal_generation'`,
+    );
+    expect(seen).toEqual([{ id: 'ann-org', balance: 17 }]);
+  });
+
+  async function asAnn(text: string): Promise<Record<string, unknown>[]> {
+    const client = new pg.Client({ connectionString: urls.superuser });
+    await client.connect();
+    try {
+      await client.query('begin; set local role authenticated');
+      await client.query("select set_config('request.jwt.claims', $1, true)", [JSON.stringify({ sub: ANN })]);
+      return (await client.query(text)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  it('whose organizations have uuid ids, nothing is changed and a sentence says what to do', async () => {
+    await query(
+      `create table organizations (id uuid primary key, name text); alter table organizations owner to tollgate_owner`,
+    );
+    await expect(run()).rejects.toThrow(
+      /organizations.id is uuid, and ids of organizations are text here; change it first: alter table organizations alter column id type text/,
+    );
+    expect(await query(`select to_regclass('tollgate.balances') as made`)).toEqual([{ made: null }]);
+  });
+
+  it.each(['ai_tokens', 'ai_token_usage_log'])(
+    'that has the earlier system’s table %s, nothing is changed and a sentence says what to do',
+    async (table) => {
+      await query(`create table ${table} (id uuid)`);
+      await expect(run()).rejects.toThrow(`alter table ${table} rename to ${table}_before`);
+      expect(await query(`select to_regclass('tollgate.balances') as made`)).toEqual([{ made: null }]);
+    },
+  );
+
+  it('the earlier system’s balances are taken over as the guide says', async () => {
+    await prepare();
+    await query(`
+      create table ai_tokens (organization_id text, token_type text, balance integer, total_allocated integer, refresh_date timestamptz);
+      insert into ai_tokens values ('ann-org', 'goal_generation', 7, 20, now() + interval '9 days');
+      alter table ai_tokens rename to ai_tokens_before`);
+    await run();
+    await query(`update organizations set plan = 'pro' where id = 'ann-org'`);
+    await query(TAKE_OVER);
+    expect(
+      await query(
+        `select balance::integer, total_allocated::integer, refresh_date::date - current_date as days from ai_tokens where organization_id = 'ann-org' and token_type = 'goal_generation'`,
+      ),
+    ).toEqual([{ balance: 7, total_allocated: 20, days: 9 }]);
+  });
+
+  const TAKE_OVER = `insert into ai_tokens (organization_id, token_type, balance, total_allocated, refresh_date)
+  select organization_id, token_type, balance, total_allocated, greatest(refresh_date, now() + interval '1 minute')
+    from ai_tokens_before;`;
+
+  it('the guide’s statement is the one that was tried here', async () => {
+    const guide = await readFile(new URL('../../docs/guides/TOKEN_SYSTEM_DEPLOYMENT.md', import.meta.url), 'utf8');
+    expect(guide).toContain(TAKE_OVER);
+  });
 });
