@@ -727,6 +727,7 @@ CREATE OR REPLACE FUNCTION tollgate.admit_job(p_organization text, p_principal t
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -846,6 +847,7 @@ CREATE OR REPLACE FUNCTION tollgate.balance_at(p_balance tollgate.balances, p_at
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -930,6 +932,7 @@ CREATE OR REPLACE FUNCTION tollgate.begin_job(p_organization text, p_job text)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -1010,6 +1013,7 @@ CREATE OR REPLACE FUNCTION tollgate.change_plan()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   v_now     timestamptz;
@@ -1088,6 +1092,7 @@ CREATE OR REPLACE FUNCTION tollgate.check_tokens(p_organization text, p_principa
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 begin
@@ -1161,6 +1166,7 @@ CREATE OR REPLACE FUNCTION tollgate.commit_job(p_organization text, p_job text)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -1308,6 +1314,7 @@ CREATE OR REPLACE FUNCTION tollgate.deduct_tokens(p_organization text, p_princip
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -1388,6 +1395,7 @@ CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   -- What a number on the wire can hold.
@@ -1484,6 +1492,7 @@ CREATE OR REPLACE FUNCTION tollgate.end_holds(p_organizations text[], p_hold_ids
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -1713,6 +1722,7 @@ CREATE OR REPLACE FUNCTION tollgate.lock_balances(p_organizations text[], p_toke
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   v_now     timestamptz;
@@ -1720,9 +1730,9 @@ declare
   v_wanted  integer;
   v_due     record;
 begin
-  perform set_config('tollgate.organizations', (
-    select string_agg(distinct o.id, ',')
-      from unnest(string_to_array(nullif(current_setting('tollgate.organizations', true), ''), ',') || p_organizations) as o (id)), true);
+  -- Those of this call and no others: a list that grew with every call would make a statement over many organizations
+  -- slower with each row.
+  perform set_config('tollgate.organizations', (select string_agg(distinct o.id, ',') from unnest(p_organizations) as o (id)), true);
 
   -- Organizations that do not exist are the caller's to refuse; here they simply have no row to lock.
   select count(*) into v_wanted
@@ -1797,7 +1807,7 @@ CREATE OR REPLACE FUNCTION tollgate.organization_of(p_user text)
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select p.organization_id from public.user_profiles p where p.id = p_user
+  select p.organization_id from public.user_profiles p where p.id::text = p_user
 $function$
 ;
 alter function tollgate.organization_of(text) owner to tollgate_ledger;
@@ -1807,6 +1817,7 @@ CREATE OR REPLACE FUNCTION tollgate.place_holds(p_organizations text[], p_hold_i
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -1961,6 +1972,7 @@ CREATE OR REPLACE FUNCTION tollgate.post_movements(p_movements tollgate.movement
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   v_balances integer;
@@ -2029,6 +2041,7 @@ CREATE OR REPLACE FUNCTION tollgate.provision_organization()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   v_now timestamptz := clock_timestamp();
@@ -2069,6 +2082,7 @@ CREATE OR REPLACE FUNCTION tollgate.refund_job(p_organization text, p_job text, 
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -2130,7 +2144,7 @@ AS $function$
            order by u.position)
     from unnest(p_principals, p_organizations) with ordinality as u (principal, organization_id, position)
     left join public.user_profiles p
-      on p.id = substring(u.principal from '^user:(.*)$') and p.organization_id = u.organization_id
+      on p.id::text = substring(u.principal from '^user:(.*)$') and p.organization_id = u.organization_id
     left join tollgate.api_keys k
       on k.id = substring(u.principal from '^key:(.*)$') and k.organization_id = u.organization_id
      and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp())
@@ -2358,6 +2372,7 @@ CREATE OR REPLACE FUNCTION tollgate.store_result(p_organization text, p_job text
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 begin
@@ -2385,6 +2400,7 @@ CREATE OR REPLACE FUNCTION tollgate.token_stats(p_organization text, p_principal
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -2428,6 +2444,7 @@ CREATE OR REPLACE FUNCTION tollgate.withdraw_job(p_organization text, p_job text
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare

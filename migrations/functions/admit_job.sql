@@ -18,6 +18,7 @@ create or replace function tollgate.admit_job(
 ) returns table (outcome text, is_repeat boolean, job_id text, answer jsonb, state text, token_type text, tokens bigint, available bigint)
   language plpgsql volatile security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

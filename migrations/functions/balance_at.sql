@@ -5,6 +5,7 @@ create or replace function tollgate.balance_at(p_balance tollgate.balances, p_at
   returns table (available bigint, held bigint, used_in_period bigint, allocated bigint, refresh_date timestamptz)
   language plpgsql stable security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

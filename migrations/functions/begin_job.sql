@@ -8,6 +8,7 @@ create or replace function tollgate.begin_job(p_organization text, p_job text)
   returns table (outcome text, code text, feature text, tokens bigint, time_budget_ms bigint)
   language plpgsql volatile security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

@@ -6,6 +6,7 @@
 create or replace function tollgate.change_plan() returns trigger
   language plpgsql security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_now     timestamptz;

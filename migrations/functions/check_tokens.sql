@@ -6,6 +6,7 @@ create or replace function tollgate.check_tokens(p_organization text, p_principa
   returns table (outcome text, token_type text, tokens bigint, available bigint)
   language plpgsql volatile security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin

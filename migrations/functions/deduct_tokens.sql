@@ -16,6 +16,7 @@ create or replace function tollgate.deduct_tokens(
 ) returns table (outcome text, is_repeat boolean, token_type text, tokens bigint, available bigint)
   language plpgsql volatile security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

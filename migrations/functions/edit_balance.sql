@@ -7,6 +7,7 @@
 create or replace function tollgate.edit_balance() returns trigger
   language plpgsql security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   -- What a number on the wire can hold.

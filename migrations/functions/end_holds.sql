@@ -15,6 +15,7 @@ create or replace function tollgate.end_holds(
 ) returns table (ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
   language plpgsql volatile
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

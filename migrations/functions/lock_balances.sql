@@ -7,6 +7,7 @@ create or replace function tollgate.lock_balances(p_organizations text[], p_toke
   returns timestamptz
   language plpgsql volatile
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_now     timestamptz;
@@ -14,9 +15,9 @@ declare
   v_wanted  integer;
   v_due     record;
 begin
-  perform set_config('tollgate.organizations', (
-    select string_agg(distinct o.id, ',')
-      from unnest(string_to_array(nullif(current_setting('tollgate.organizations', true), ''), ',') || p_organizations) as o (id)), true);
+  -- Those of this call and no others: a list that grew with every call would make a statement over many organizations
+  -- slower with each row.
+  perform set_config('tollgate.organizations', (select string_agg(distinct o.id, ',') from unnest(p_organizations) as o (id)), true);
 
   -- Organizations that do not exist are the caller's to refuse; here they simply have no row to lock.
   select count(*) into v_wanted

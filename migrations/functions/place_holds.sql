@@ -19,6 +19,7 @@ create or replace function tollgate.place_holds(
 ) returns table (ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamptz)
   language plpgsql volatile
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

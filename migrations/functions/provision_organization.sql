@@ -3,6 +3,7 @@
 create or replace function tollgate.provision_organization() returns trigger
   language plpgsql security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := clock_timestamp();

@@ -7,6 +7,7 @@ create or replace function tollgate.store_result(p_organization text, p_job text
   returns table (outcome text, state text)
   language plpgsql volatile security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin

@@ -5,6 +5,7 @@ create or replace function tollgate.token_stats(p_organization text, p_principal
   returns table (outcome text, token_type text, available bigint, held bigint, used bigint, allocated bigint, refresh_date timestamptz)
   language plpgsql volatile security definer
   set search_path = ''
+  set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
