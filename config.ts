@@ -7,13 +7,16 @@ import { z } from 'zod';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const milliseconds = z.coerce.number().int().positive();
+const DAY_MS = 86_400_000;
 
 const databaseUrl = z.url({
   protocol: /^postgres(ql)?$/,
   error: 'must look like postgres://user:password@host:port/database',
 });
 const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
-const hostAndPort = z.string().regex(/^[^\s/]+:\d{1,5}$/, 'must look like host:port');
+const hostAndPort = z
+  .string()
+  .refine((text) => Number(/^[^\s/]+:(\d{1,5})$/.exec(text)?.[1] ?? 65_536) <= 65_535, 'must look like host:port');
 
 const common = z.object({
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
@@ -33,9 +36,9 @@ export const apiConfig = common
     API_HOST: z.string().min(1).default('127.0.0.1'),
     API_PORT: port.default(8080),
     /** How long tokens stay set aside for a job whose workflow has not begun. */
-    ADMISSION_HOLD_MS: milliseconds.default(60_000),
+    ADMISSION_HOLD_MS: milliseconds.max(DAY_MS).default(60_000),
     /** How long a job's operation may take in all, retries included. */
-    JOB_TIME_BUDGET_MS: milliseconds.default(75_000),
+    JOB_TIME_BUDGET_MS: milliseconds.max(30 * DAY_MS).default(75_000),
     /** Whose session tokens are taken; the second name is the one that apps have already. Without either: API keys only. */
     SUPABASE_URL: supabaseUrl,
     NEXT_PUBLIC_SUPABASE_URL: supabaseUrl,
@@ -60,7 +63,7 @@ export const workerConfig = common.extend({
   WORKER_HEALTH_HOST: z.string().min(1).default('127.0.0.1'),
   WORKER_HEALTH_PORT: port.default(8081),
   /** How often jobs past their budget are looked for. */
-  ORPHAN_SWEEP_INTERVAL_MS: milliseconds.default(15_000),
+  ORPHAN_SWEEP_INTERVAL_MS: milliseconds.min(1_000).default(15_000),
   AI_BASE_URL: httpUrl,
   AI_API_KEY: z.string().min(1),
   AI_MODEL: z.string().min(1),
@@ -91,11 +94,23 @@ export function readConfig<T extends z.ZodType>(schema: T, environment: NodeJS.P
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => {
-    const name = issue.path.join('.');
-    return given[name] === undefined ? `  ${name} is not set` : `  ${name}: ${issue.message}`;
-  });
-  throw new ConfigurationError(
+  throw cannotWork(parsed.error.issues.map((issue) => problemOf(issue, given)));
+}
+
+/** Throws one ConfigurationError with the problems of all these schemas, for a start that leads to several processes. */
+export function assertConfiguration(schemas: readonly z.ZodType[], environment: NodeJS.ProcessEnv): void {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const problems = schemas.flatMap((schema) => schema.safeParse(given).error?.issues ?? []);
+  if (problems.length > 0) throw cannotWork([...new Set(problems.map((issue) => problemOf(issue, given)))]);
+}
+
+function problemOf(issue: z.core.$ZodIssue, given: NodeJS.ProcessEnv): string {
+  const name = issue.path.join('.');
+  return given[name] === undefined && issue.code !== 'custom' ? `  ${name} is not set` : `  ${name}: ${issue.message}`;
+}
+
+function cannotWork(problems: readonly string[]): ConfigurationError {
+  return new ConfigurationError(
     `The configuration cannot work:\n${problems.join('\n')}\nSee .env.example for every variable and its meaning.`,
   );
 }

@@ -173,7 +173,8 @@ function asFault(error: unknown, knownUsage: GenerationUsage | null): Generation
   return new GenerationFault('connection_lost', 'retryable');
 }
 
-const LONGEST_PATIENCE_MS = 60_000;
+/** A day: beyond every time budget, so Temporal ends the operation at once when the next call would come too late. */
+const LONGEST_PATIENCE_MS = 86_400_000;
 
 /**
  * Seconds or an HTTP date (RFC 9110, 10.2.3), in milliseconds from now, bounded; null for anything that is neither or lies

@@ -1,6 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
 import { TemporalFailure } from '@temporalio/common';
 import type { Pool } from 'pg';
+import { DatabaseFault } from '../db/faults.ts';
 import * as jobs from '../db/jobs.ts';
 import { operationKey } from '../domain/ids.ts';
 import { type Generation, GenerationFault } from './generation.ts';
@@ -60,15 +62,20 @@ async function runOnce(
       idempotencyKey: operationKey(organizationId, jobId),
       abortSignal: context.cancellationSignal,
     });
+    const { model, providerRequestId, usage } = answer;
     const stored = await withReason('store_result', () =>
-      jobs.storeResult(pool, organizationId, jobId, answer.result, answer.usage),
-    );
+      patiently(() => jobs.storeResult(pool, organizationId, jobId, answer.result, usage), context.cancellationSignal),
+    ).catch(async (failure) => {
+      // The answer is lost and will be paid for again: what it cost must not be lost too.
+      await record({ outcome: 'not_stored', model, providerRequestId, usage }).catch(() => {});
+      throw failure;
+    });
     const delivered = stored.outcome === 'stored' || stored.outcome === 'delivered';
     await record({
       outcome: stored.outcome === 'stored' ? 'delivered' : 'dropped',
-      model: answer.model,
-      providerRequestId: answer.providerRequestId,
-      usage: answer.usage,
+      model,
+      providerRequestId,
+      usage,
     });
     return { outcome: delivered ? 'delivered' : 'dropped' };
   } catch (error) {
@@ -85,6 +92,21 @@ async function runOnce(
     clearInterval(heartbeat);
   }
 }
+
+/** An answer that is there has been paid for: a database that is away for a moment is waited for before it is given up. */
+async function patiently<T>(store: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (const pauseMs of STORE_PAUSES_MS) {
+    try {
+      return await store();
+    } catch (error) {
+      if (!(error instanceof DatabaseFault) || signal.aborted) throw error;
+      await pause(pauseMs);
+    }
+  }
+  return store();
+}
+
+const STORE_PAUSES_MS = [500, 1_000, 2_000];
 
 function asFailure(fault: GenerationFault): ApplicationFailure {
   return ApplicationFailure.create({

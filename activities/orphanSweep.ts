@@ -1,12 +1,22 @@
 import { Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/client';
+import { TemporalFailure } from '@temporalio/common';
 import type { Pool } from 'pg';
 import * as jobs from '../db/jobs.ts';
 import { jobWorkflowId } from '../domain/ids.ts';
 import { withReason } from './reason.ts';
 
 export type OrphanSweep = ReturnType<typeof createOrphanSweep>;
+
+export interface SweepAnswer {
+  seen: number;
+  settled: number;
+  /** Could not be settled this time; the next sweep tries again. */
+  failed: number;
+  /** Of the first that failed: the function and the SQLSTATE, nothing of the job's content. */
+  reason: string | null;
+}
 
 const PAGE = 100;
 
@@ -17,9 +27,11 @@ export function createOrphanSweep({ pool, client }: { pool: Pool; client: Client
      * Safe to run twice, and beside a workflow that wakes up after all: each settlement is the same arrow of the job's
      * life that the workflow would take, and only one of two wins it.
      */
-    async sweepOrphanedJobs(): Promise<{ seen: number; settled: number }> {
+    async sweepOrphanedJobs(): Promise<SweepAnswer> {
       let seen = 0;
       let settled = 0;
+      let failed = 0;
+      let reason: string | null = null;
       let after: jobs.OrphanedJob | null = null;
       for (;;) {
         const page: jobs.OrphanedJob[] = await withReason('find_orphaned_jobs', () =>
@@ -28,11 +40,18 @@ export function createOrphanSweep({ pool, client }: { pool: Pool; client: Client
         for (const job of page) {
           Context.current().heartbeat(seen);
           seen += 1;
-          if (await hasLiveWorkflow(client, job)) continue;
-          await withReason('settling an orphaned job', () => settleByWhatIsStored(pool, job));
-          settled += 1;
+          // One that cannot be settled must not keep the others waiting: it is told of at the end.
+          try {
+            if (await hasLiveWorkflow(client, job)) continue;
+            await withReason('settling an orphaned job', () => settleByWhatIsStored(pool, job));
+            settled += 1;
+          } catch (error) {
+            failed += 1;
+            reason ??=
+              error instanceof TemporalFailure ? error.message : 'Temporal could not say whether its workflow lives';
+          }
         }
-        if (page.length < PAGE) return { seen, settled };
+        if (page.length < PAGE) return { seen, settled, failed, reason };
         after = page.at(-1) ?? null;
       }
     },

@@ -46,8 +46,13 @@ export async function takeJob(
     case 'id_invalid':
     case 'id_reused':
       throw new Error(`admit_job answered ${admission.outcome} to a new UUID`);
-    default:
+    case 'not_a_member':
+    case 'key_reused':
+    case 'feature_unknown':
+    case 'feature_not_available':
       return { outcome: admission.outcome };
+    default:
+      throw new Error(`admit_job answered ${(admission as { outcome: string }).outcome}`);
   }
 
   const { jobId, answer, isRepeat } = admission;

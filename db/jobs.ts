@@ -57,7 +57,7 @@ export async function admitJob(
 
 export type Beginning =
   | { outcome: 'held'; feature: Feature; tokens: number; timeBudgetMs: number }
-  | { outcome: 'refused'; code: string }
+  | { outcome: 'refused'; state: 'refused' | 'withdrawn' | 'refunded'; code: string }
   | { outcome: 'job_unknown' };
 
 /** Arrow admitted → running (or refused). See migrations/functions/begin_job.sql. */
@@ -66,7 +66,9 @@ export async function beginJob(pool: Pool, organizationId: string, jobId: string
   if (row.outcome === 'held') {
     return { outcome: 'held', feature: row.feature, tokens: row.tokens, timeBudgetMs: row.time_budget_ms };
   }
-  return row.outcome === 'refused' ? { outcome: 'refused', code: row.code } : { outcome: 'job_unknown' };
+  return row.outcome === 'refused'
+    ? { outcome: 'refused', state: row.state, code: row.code }
+    : { outcome: 'job_unknown' };
 }
 
 export interface Withdrawal {
@@ -124,12 +126,14 @@ export interface Refund {
   outcome: 'refunded' | 'job_delivered' | 'not_running' | 'job_ended' | 'job_unknown';
   isRepeat: boolean;
   tokens: number | null;
+  /** Why, as it is recorded: a repeat for another reason changes nothing. */
+  code: EndCode | null;
 }
 
 /** Arrow running → refunded. See migrations/functions/refund_job.sql. */
 export async function refundJob(pool: Pool, organizationId: string, jobId: string, code: EndCode): Promise<Refund> {
   const row = await one(pool, 'select * from tollgate.refund_job($1, $2, $3)', [organizationId, jobId, code]);
-  return { outcome: row.outcome, isRepeat: row.is_repeat, tokens: row.tokens };
+  return { outcome: row.outcome, isRepeat: row.is_repeat, tokens: row.tokens, code: row.code };
 }
 
 /** Notes that somebody asked for a cancellation; answers the state, or null when the job is unknown or has ended. */

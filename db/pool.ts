@@ -24,6 +24,8 @@ export function createPool(options: {
   url: string;
   applicationName: string;
   maxConnections?: number;
+  /** Null for work that takes as long as the database is large. */
+  queryTimeoutMs?: number | null;
   onError?: (error: Error) => void;
 }): pg.Pool {
   const pool = new pg.Pool({
@@ -35,6 +37,8 @@ export function createPool(options: {
     statement_timeout: 10_000,
     lock_timeout: 5_000,
     idle_in_transaction_session_timeout: 5_000,
+    // Ours, for a server that has gone silent and so cannot keep its own; a little longer than those.
+    ...(options.queryTimeoutMs === null ? {} : { query_timeout: options.queryTimeoutMs ?? 12_000 }),
     keepAlive: true,
     types,
   });

@@ -16,7 +16,7 @@ try {
 }
 
 async function prove(url: string): Promise<boolean> {
-  const pool = createPool({ url, applicationName: 'tollgate-verify', maxConnections: 1 });
+  const pool = createPool({ url, applicationName: 'tollgate-verify', maxConnections: 1, queryTimeoutMs: null });
   try {
     const findings = new Map((await verify(pool)).map((finding) => [finding.check, finding]));
     for (const { name, sentence } of CHECKS) {

@@ -49,7 +49,9 @@ export async function spawnService(options: ServiceOptions): Promise<RunningPart
   const problem = await waitUntilReady(service, options, logStart);
   if (problem !== undefined) {
     await service.stop([{ signal: 'SIGKILL', withinMs: 5_000 }]);
-    throw new Error(`${options.name} ${problem}. It says (${options.logFile}):\n${await logTail(options.logFile)}`);
+    throw new Error(
+      `${options.name} ${problem}. It says (${options.logFile}):\n${await logTail(options.logFile, logStart)}`,
+    );
   }
   return {
     pid: service.pid,

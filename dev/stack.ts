@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { apiConfig, assertConfiguration, workerConfig } from '../config.ts';
 import { migrate, type RolePasswords } from '../migrations/migrate.ts';
 import { STAND_IN_KEY, STAND_IN_MODEL } from './aiStandIn.ts';
 import { type DatabaseUrls, databaseUrls } from './databaseUrls.ts';
@@ -70,6 +71,8 @@ export interface StackOptions {
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const stateDirectory = resolve(options.stateDirectory);
+  const env = options.env ?? process.env;
+  const configured = configuredPorts(env);
   const began = performance.now();
   const say = (line: string) =>
     options.say(`${((performance.now() - began) / 1_000).toFixed(1).padStart(5)} s  ${line}`);
@@ -82,8 +85,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     if (options.ephemeral) await rm(stateDirectory, { recursive: true, force: true });
   };
   try {
-    const state = await readStackState(stateDirectory, options.ports ?? {}, say);
-    const building: Building = { options, env: options.env ?? process.env, stateDirectory, state, parts, say };
+    const state = await readStackState(stateDirectory, options.ports ?? {}, say, configured);
+    const building: Building = { options, env, stateDirectory, state, parts, say };
     const { urls, developmentKey } = await build(building);
     return {
       urls,
@@ -98,6 +101,27 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await stop();
     throw error;
   }
+}
+
+/**
+ * The ports that the environment names, after a look at everything else in it: what the processes would refuse is said
+ * here, for all of them at once and before anything runs. What the stack supplies itself is taken as given.
+ */
+function configuredPorts(env: NodeJS.ProcessEnv): Partial<StackPorts> {
+  assertConfiguration([apiConfig, workerConfig], {
+    ...env,
+    DATABASE_URL: env.DATABASE_URL || 'postgres://embedded/tollgate',
+    TEMPORAL_ADDRESS: env.TEMPORAL_ADDRESS || 'embedded:7233',
+    ...(env.AI_BASE_URL ? {} : { AI_BASE_URL: 'http://stand-in', AI_API_KEY: STAND_IN_KEY, AI_MODEL: STAND_IN_MODEL }),
+    ...(env.SUPABASE_URL || env.NEXT_PUBLIC_SUPABASE_URL
+      ? {}
+      : { SUPABASE_URL: 'http://stand-in', SUPABASE_JWT_SECRET: '' }),
+  });
+  const { API_PORT: api, WORKER_HEALTH_PORT: workerHealth } = env;
+  return {
+    ...(api ? { api: Number(api) } : {}),
+    ...(workerHealth ? { workerHealth: Number(workerHealth) } : {}),
+  };
 }
 
 interface Building {

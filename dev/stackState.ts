@@ -25,18 +25,26 @@ export interface StackState {
 const PORT_NAMES = ['api', 'workerHealth', 'postgres', 'temporal', 'temporalUi', 'standIn', 'authStandIn'] as const;
 
 /**
- * Reads the state of the folder and completes it. A port is the one of last time, else the one wished for, else a free
+ * Reads the state of the folder and completes it. A port is the one that is configured, else the one of last time, else the one wished for, else a free
  * one; also a free one, said aloud, where somebody else has taken it meanwhile.
  */
 export async function readStackState(
   stateDirectory: string,
   wishes: 'free' | Partial<StackPorts>,
   say: (line: string) => void,
+  configured: Partial<StackPorts> = {},
 ): Promise<StackState> {
   const file = join(stateDirectory, 'state.json');
   const known = await readState(file);
   const ports: Partial<StackPorts> = {};
   for (const name of PORT_NAMES) {
+    const fixed = configured[name];
+    if (fixed !== undefined) {
+      if (!(await isPortFree(fixed)))
+        throw new Error(`Port ${fixed} (${name}) is taken. Stop what listens there, or configure another.`);
+      ports[name] = fixed;
+      continue;
+    }
     const wanted = wishes === 'free' ? undefined : (known?.ports[name] ?? wishes[name]);
     if (wanted !== undefined && (await isPortFree(wanted))) {
       ports[name] = wanted;

@@ -20,7 +20,7 @@ export function hasEnded(state: JobState): boolean {
 
 /** Why a job ended without a charge: stored with it and shown to its caller. Sentences, nothing personal. */
 export const END_CODES = {
-  operation_failed: 'The AI operation failed and was not repeated. The tokens were given back.',
+  operation_failed: 'The AI operation failed. The tokens were given back.',
   operation_timed_out: 'The AI operation did not finish within its time budget. The tokens were given back.',
   cancelled: 'The job was cancelled. The tokens were given back.',
   abandoned: 'The workflow ended before the work was delivered. The tokens were given back.',

@@ -580,7 +580,7 @@ CREATE TRIGGER ai_tokens_delete INSTEAD OF DELETE ON public.ai_tokens FOR EACH R
 CREATE TRIGGER ai_tokens_insert INSTEAD OF INSERT ON public.ai_tokens FOR EACH ROW EXECUTE FUNCTION tollgate.edit_balance();
 CREATE TRIGGER ai_tokens_update INSTEAD OF UPDATE ON public.ai_tokens FOR EACH ROW EXECUTE FUNCTION tollgate.edit_balance();
 grant select on public.ai_tokens to authenticated;
-grant insert, select, update on public.ai_tokens to service_role;
+grant delete, insert, select, update on public.ai_tokens to service_role;
 grant select on public.ai_tokens to tollgate_api;
 grant select on public.ai_tokens to tollgate_auditor;
 grant select on public.ai_tokens to tollgate_ledger;
@@ -928,7 +928,7 @@ grant execute on function tollgate.balance_at(tollgate.balances,timestamp with t
 grant execute on function tollgate.balance_at(tollgate.balances,timestamp with time zone) to tollgate_worker;
 
 CREATE OR REPLACE FUNCTION tollgate.begin_job(p_organization text, p_job text)
- RETURNS TABLE(outcome text, code text, feature text, tokens bigint, time_budget_ms bigint)
+ RETURNS TABLE(outcome text, state text, code text, feature text, tokens bigint, time_budget_ms bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
@@ -969,7 +969,7 @@ begin
          where j.organization_id = v_job.organization_id and j.id = v_job.id;
         insert into tollgate.outbox (organization_id, kind, subject_id, content)
         values (v_job.organization_id, 'job_ended', v_job.id, jsonb_build_object('state', 'refused', 'code', v_hold.outcome));
-        outcome := 'refused'; code := v_hold.outcome;
+        outcome := 'refused'; state := 'refused'; code := v_hold.outcome;
         return next;
         return;
       end if;
@@ -983,7 +983,7 @@ begin
   elsif v_job.state in ('running', 'delivered', 'charged') then
     outcome := 'held';
   else
-    outcome := 'refused'; code := coalesce(v_job.end_code, 'job_' || v_job.state);
+    outcome := 'refused'; state := v_job.state; code := coalesce(v_job.end_code, 'job_' || v_job.state);
   end if;
   return next;
 end
@@ -1093,6 +1093,7 @@ CREATE OR REPLACE FUNCTION tollgate.check_tokens(p_organization text, p_principa
  SECURITY DEFINER
  SET search_path TO ''
  SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 #variable_conflict use_column
 begin
@@ -2078,7 +2079,7 @@ alter function tollgate.record_attempt(text,text,integer,text,text,text,integer,
 grant execute on function tollgate.record_attempt(text,text,integer,text,text,text,integer,jsonb) to tollgate_worker;
 
 CREATE OR REPLACE FUNCTION tollgate.refund_job(p_organization text, p_job text, p_code text)
- RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint)
+ RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, code text)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
@@ -2101,7 +2102,7 @@ begin
   end if;
   tokens := v_job.tokens;
   if v_job.state <> 'running' then
-    is_repeat := v_job.state = 'refunded';
+    is_repeat := v_job.state = 'refunded'; code := v_job.end_code;
     outcome := case
       when v_job.state = 'refunded' then 'refunded'
       when v_job.state in ('delivered', 'charged') then 'job_delivered'
@@ -2125,7 +2126,7 @@ begin
    where j.organization_id = v_job.organization_id and j.id = v_job.id;
   insert into tollgate.outbox (organization_id, kind, subject_id, content)
   values (v_job.organization_id, 'job_ended', v_job.id, jsonb_build_object('state', 'refunded', 'code', p_code));
-  outcome := 'refunded';
+  outcome := 'refunded'; code := p_code;
   return next;
 end
 $function$
@@ -2135,19 +2136,24 @@ grant execute on function tollgate.refund_job(text,text,text) to tollgate_worker
 
 CREATE OR REPLACE FUNCTION tollgate.refusals_for(p_principals text[], p_organizations text[])
  RETURNS text[]
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
-  select array_agg(
-           case when p.id is not null or k.id is not null then null else 'not_a_member' end
-           order by u.position)
-    from unnest(p_principals, p_organizations) with ordinality as u (principal, organization_id, position)
-    left join public.user_profiles p
-      on p.id::text = substring(u.principal from '^user:(.*)$') and p.organization_id = u.organization_id
-    left join tollgate.api_keys k
-      on k.id = substring(u.principal from '^key:(.*)$') and k.organization_id = u.organization_id
-     and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp())
+begin
+  return (
+    select array_agg(
+             case when p.id is not null or k.id is not null then null else 'not_a_member' end
+             order by u.position)
+      from unnest(p_principals, p_organizations) with ordinality as u (principal, organization_id, position)
+      left join public.user_profiles p
+        on p.id::text = substring(u.principal from '^user:(.*)$') and p.organization_id = u.organization_id
+      left join tollgate.api_keys k
+        on k.id = substring(u.principal from '^key:(.*)$') and k.organization_id = u.organization_id
+       and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp()));
+end
 $function$
 ;
 alter function tollgate.refusals_for(text[],text[]) owner to tollgate_ledger;

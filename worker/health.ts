@@ -3,6 +3,9 @@ import type { Connection } from '@temporalio/client';
 import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Pool } from 'pg';
 
+/** Less than the 2 s that probes commonly give. */
+const PATIENCE_MS = 1_500;
+
 /**
  * `/healthz`: the process answers. `/readyz`: this worker really works: it polls for workflows and for activities,
  * Temporal answers, the database answers. A worker that polls nothing is not ready.
@@ -26,8 +29,8 @@ export function serveHealth(options: {
     const { runState, hasOutstandingWorkflowPoll, hasOutstandingActivityPoll } = worker.getStatus();
     const polling = runState === 'RUNNING' && hasOutstandingWorkflowPoll && hasOutstandingActivityPoll;
     Promise.all([
-      answers(connection.withDeadline(Date.now() + 2_000, () => connection.workflowService.getSystemInfo({}))),
-      answers(pool.query('select 1')),
+      answers(connection.withDeadline(Date.now() + PATIENCE_MS, () => connection.workflowService.getSystemInfo({}))),
+      answers(withinPatience(pool.query('select 1'))),
     ]).then(([temporal, database]) => {
       const ready = polling && temporal && database;
       reply(ready ? 200 : 503, {
@@ -42,6 +45,12 @@ export function serveHealth(options: {
     server.once('error', reject);
     server.listen(port, host, () => resolve(server));
   });
+}
+
+/** A database that has gone silent answers nothing at all, not even no. */
+function withinPatience(call: Promise<unknown>): Promise<unknown> {
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error('no answer')), PATIENCE_MS).unref());
+  return Promise.race([call, late]);
 }
 
 function answers(call: Promise<unknown>): Promise<boolean> {

@@ -12,10 +12,14 @@ import { ensureSchedules } from './schedules.ts';
 
 const PATIENCE_AT_START_MS = 60_000;
 
+/** What stops the start and can be put right outside: told as a sentence, without a stack. */
+class CannotStart extends Error {}
+
 try {
   await main();
 } catch (error) {
-  process.stderr.write(`${error instanceof ConfigurationError ? error.message : (error as Error).stack}\n`);
+  const isExplained = error instanceof ConfigurationError || error instanceof CannotStart;
+  process.stderr.write(`${isExplained ? error.message : (error as Error).stack}\n`);
   process.exit(1);
 }
 
@@ -70,6 +74,10 @@ async function main(): Promise<void> {
     worker,
     connection,
     pool,
+  }).catch((error) => {
+    throw new CannotStart(
+      `Cannot listen on ${config.WORKER_HEALTH_HOST}:${config.WORKER_HEALTH_PORT}: ${error.message}`,
+    );
   });
 
   const running = worker.run();
@@ -91,7 +99,9 @@ async function untilItAnswers<T>(attempt: () => Promise<T>, onWait: (reason: str
       return await attempt();
     } catch (error) {
       if (Date.now() > giveUpAt) throw error;
-      onWait((error as Error).message);
+      // Temporal's client says only what it was doing; the server's reason is the cause.
+      const { message, cause } = error as Error;
+      onWait(cause instanceof Error ? `${message}: ${cause.message}` : message);
       await pause(500);
     }
   }

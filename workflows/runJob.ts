@@ -23,8 +23,8 @@ export interface JobReference {
 /** How a job ended. */
 export type JobEnd =
   | { state: 'charged'; tokens: number; debt: number }
-  | { state: 'refunded'; code: EndCode }
-  | { state: 'refused'; code: string };
+  /** It never ran: refused when it was to begin, or withdrawn or settled from outside before. */
+  | { state: 'refused' | 'withdrawn' | 'refunded'; code: string };
 
 const { beginJob, commitJob, refundJob } = moneySteps<JobSteps>();
 
@@ -65,7 +65,8 @@ async function attempt(job: JobReference, timeBudgetMs: number): Promise<Work> {
 }
 
 function whyUndelivered(failure: unknown): EndCode {
-  if (isCancellation(failure)) return 'cancelled';
+  // A worker that dies after the cancellation was asked for leaves a time-out, and the job was cancelled all the same.
+  if (isCancellation(failure) || CancellationScope.current().consideredCancelled) return 'cancelled';
   if (!(failure instanceof ActivityFailure)) throw failure;
   return failure.cause instanceof TimeoutFailure ? 'operation_timed_out' : 'operation_failed';
 }
@@ -78,7 +79,9 @@ async function settle(job: JobReference, work: Work): Promise<JobEnd> {
   // A result was stored after all, by an attempt whose answer was lost: delivered work is charged.
   if (refund.outcome === 'job_delivered') return charge(job);
   if (refund.outcome !== 'refunded') throw new Error(`refund_job answered ${refund.outcome}`);
-  return ended(`The tokens were given back (${work.code}).`, { state: 'refunded', code: work.code });
+  // As it is recorded, which a repeat may find otherwise. Histories of before it was answered have none.
+  const code = refund.code ?? work.code;
+  return ended(`The tokens were given back (${code}).`, { state: 'refunded', code });
 }
 
 async function charge(job: JobReference): Promise<JobEnd> {
@@ -93,10 +96,14 @@ async function charge(job: JobReference): Promise<JobEnd> {
   });
 }
 
-function refusal(hold: { outcome: 'refused'; code: string } | { outcome: 'job_unknown' }): JobEnd {
+function refusal(hold: Exclude<Awaited<ReturnType<typeof beginJob>>, { outcome: 'held' }>): JobEnd {
   // The API starts a workflow only for a job that it admitted.
   if (hold.outcome === 'job_unknown') throw new Error('begin_job does not know this job');
-  return ended(`The job was not begun (${hold.code}). No tokens are held.`, { state: 'refused', code: hold.code });
+  return ended(`The job was not begun (${hold.code}). No tokens are held.`, {
+    // Histories of before it was answered have none.
+    state: hold.state ?? 'refused',
+    code: hold.code,
+  });
 }
 
 function ended(details: string, end: JobEnd): JobEnd {

@@ -1,11 +1,11 @@
 -- Arrow: admitted → running, or admitted → refused. Extends the hold to the job's time budget and a day more; takes it
 -- anew if it had lapsed; refuses the job if it cannot be taken.
--- Outcomes: held (running, also on a repeat and when the result is stored already) · refused (with the code) ·
+-- Outcomes: held (running, also on a repeat and when the result is stored already) · refused (with the state and the code) ·
 -- job_unknown.
 -- Locks: the job, then the balance.
 -- A second run finds the job running, or ended, and answers that.
 create or replace function tollgate.begin_job(p_organization text, p_job text)
-  returns table (outcome text, code text, feature text, tokens bigint, time_budget_ms bigint)
+  returns table (outcome text, state text, code text, feature text, tokens bigint, time_budget_ms bigint)
   language plpgsql volatile security definer
   set search_path = ''
   set enable_seqscan = off
@@ -45,7 +45,7 @@ begin
          where j.organization_id = v_job.organization_id and j.id = v_job.id;
         insert into tollgate.outbox (organization_id, kind, subject_id, content)
         values (v_job.organization_id, 'job_ended', v_job.id, jsonb_build_object('state', 'refused', 'code', v_hold.outcome));
-        outcome := 'refused'; code := v_hold.outcome;
+        outcome := 'refused'; state := 'refused'; code := v_hold.outcome;
         return next;
         return;
       end if;
@@ -59,7 +59,7 @@ begin
   elsif v_job.state in ('running', 'delivered', 'charged') then
     outcome := 'held';
   else
-    outcome := 'refused'; code := coalesce(v_job.end_code, 'job_' || v_job.state);
+    outcome := 'refused'; state := v_job.state; code := coalesce(v_job.end_code, 'job_' || v_job.state);
   end if;
   return next;
 end

@@ -7,6 +7,7 @@ create or replace function tollgate.check_tokens(p_organization text, p_principa
   language plpgsql volatile security definer
   set search_path = ''
   set enable_seqscan = off
+  set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin

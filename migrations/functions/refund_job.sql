@@ -1,9 +1,9 @@
 -- Arrow: running → refunded. Releases the hold. Refused once a result is stored: that work is charged.
 -- Outcomes: refunded · job_delivered (commit it instead; also once charged) · not_running · job_ended · job_unknown.
 -- Locks: the job, then the balance.
--- A second run finds the job refunded and answers that.
+-- A second run finds the job refunded and answers that, with the code of the first.
 create or replace function tollgate.refund_job(p_organization text, p_job text, p_code text)
-  returns table (outcome text, is_repeat boolean, tokens bigint)
+  returns table (outcome text, is_repeat boolean, tokens bigint, code text)
   language plpgsql volatile security definer
   set search_path = ''
   set enable_seqscan = off
@@ -25,7 +25,7 @@ begin
   end if;
   tokens := v_job.tokens;
   if v_job.state <> 'running' then
-    is_repeat := v_job.state = 'refunded';
+    is_repeat := v_job.state = 'refunded'; code := v_job.end_code;
     outcome := case
       when v_job.state = 'refunded' then 'refunded'
       when v_job.state in ('delivered', 'charged') then 'job_delivered'
@@ -49,7 +49,7 @@ begin
    where j.organization_id = v_job.organization_id and j.id = v_job.id;
   insert into tollgate.outbox (organization_id, kind, subject_id, content)
   values (v_job.organization_id, 'job_ended', v_job.id, jsonb_build_object('state', 'refunded', 'code', p_code));
-  outcome := 'refunded';
+  outcome := 'refunded'; code := p_code;
   return next;
 end
 $$;

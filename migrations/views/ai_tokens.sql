@@ -17,7 +17,8 @@ create or replace view public.ai_tokens with (security_invoker = true) as
 -- the ledger's rights.
 revoke all on public.ai_tokens from public, anon, authenticated, service_role;
 grant select on public.ai_tokens to tollgate_ledger, tollgate_api, tollgate_worker, tollgate_auditor, authenticated;
-grant select, insert, update on public.ai_tokens to service_role;
+-- A deletion is refused by its trigger, which says what to do instead.
+grant select, insert, update, delete on public.ai_tokens to service_role;
 
 create or replace trigger ai_tokens_insert instead of insert on public.ai_tokens
   for each row execute function tollgate.edit_balance();

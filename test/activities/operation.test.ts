@@ -6,7 +6,7 @@ import { DefaultLogger, type LogEntry } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Generation } from '../../activities/generation.ts';
 import { createOperation } from '../../activities/operation.ts';
-import { beginJob, refundJob } from '../../db/jobs.ts';
+import { beginJob, commitJob, refundJob } from '../../db/jobs.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { admitTestJob } from '../support/jobWorker.ts';
@@ -51,6 +51,38 @@ async function runWithBug(bug: (input: string) => unknown) {
     log: inspect(entries, { depth: null, maxStringLength: null }),
   };
 }
+
+test('an answer that could not be stored is booked with what it cost, and the next attempt delivers', async () => {
+  const organization = await createOrganization(database.superuser);
+  const { organizationId } = organization;
+  const jobId = await admitTestJob(database.api, organization);
+  await beginJob(database.worker, organizationId, jobId);
+  const usage = { inputTokens: 7, outputTokens: 5, cachedInputTokens: null, reasoningTokens: null, totalTokens: 12 };
+  const generation: Generation = {
+    generate: async () => ({ result: { title: 'x' }, usage, model: 'm', providerRequestId: 'r' }),
+  };
+  const { runOperation } = createOperation({ pool: database.worker, generation });
+  const attempt = (number: number) =>
+    new MockActivityEnvironment({ attempt: number }).run(runOperation, { organizationId, jobId });
+
+  const store = 'execute on function tollgate.store_result(text, text, jsonb, jsonb)';
+  await database.superuser.query(`revoke ${store} from tollgate_worker`);
+  try {
+    await expect(attempt(1)).rejects.toThrow('store_result: the database refused the call (SQLSTATE 42501)');
+  } finally {
+    await database.superuser.query(`grant ${store} to tollgate_worker`);
+  }
+  expect(await attempt(2)).toEqual({ outcome: 'delivered' });
+  const { rows } = await database.superuser.query(
+    'select a.attempt, a.outcome, a.model, a.usage from tollgate.job_attempts a where a.job_id = $1 order by a.attempt',
+    [jobId],
+  );
+  expect(rows).toEqual([
+    { attempt: 1, outcome: 'not_stored', model: 'm', usage },
+    { attempt: 2, outcome: 'delivered', model: 'm', usage },
+  ]);
+  await commitJob(database.worker, organizationId, jobId);
+});
 
 class UnheardOf extends Error {
   override name = CANARY;

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { readiness } from '../../contract/health.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
+import { createOrganization } from '../support/organization.ts';
 import { until } from '../support/until.ts';
 import { startTcpProxy, type TcpProxy } from './tcpProxy.ts';
-import { startTestApi, type TestApi } from './testApi.ts';
+import { expectProblem, startTestApi, type TestApi } from './testApi.ts';
 
 let database: TestDatabase;
 let toTemporal: TcpProxy;
@@ -18,7 +19,11 @@ beforeAll(async () => {
   toDatabase = await startTcpProxy({ host: databaseUrl.hostname, port: Number(databaseUrl.port) });
   databaseUrl.hostname = '127.0.0.1';
   databaseUrl.port = `${toDatabase.port}`;
-  api = await startTestApi(database, { databaseUrl: databaseUrl.href, temporalAddress: toTemporal.address });
+  api = await startTestApi(database, {
+    databaseUrl: databaseUrl.href,
+    temporalAddress: toTemporal.address,
+    queryTimeoutMs: 300,
+  });
 });
 afterAll(async () => {
   await api.close();
@@ -54,6 +59,15 @@ describe('health', () => {
     expect((await ready()).slice(0, 4)).toEqual([503, 'not_ready', 'unreachable', 'unknown']);
     toDatabase.set('pass');
     await until(async () => (await ready())[0] === 200);
+  });
+
+  test('C9 a database that goes silent in mid-connection is 503 for a request, and soon', async () => {
+    const organization = await createOrganization(database.superuser);
+    expect((await api.call('/api/v1/jobs', { key: organization.secret })).status).toBe(200);
+    toDatabase.set('silence');
+    expectProblem(await api.call('/api/v1/jobs', { key: organization.secret }), 'database_unavailable');
+    toDatabase.set('pass');
+    await until(async () => (await api.call('/api/v1/jobs', { key: organization.secret })).status === 200);
   });
 
   test('/readyz is not ready when the database has other prices', async () => {

@@ -45,13 +45,18 @@ export async function startTestApi(
     mostWaiters?: number;
     holdMs?: number;
     limits?: Partial<typeof LIMITS>;
+    queryTimeoutMs?: number;
     /** Without one nobody can sign in. */
     sessions?: Sessions;
   } = {},
 ) {
   const logLines: string[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => void logLines.push(line) });
-  const pool = createPool({ url: options.databaseUrl ?? database.apiUrl, applicationName: 'tollgate-api-test' });
+  const pool = createPool({
+    url: options.databaseUrl ?? database.apiUrl,
+    applicationName: 'tollgate-api-test',
+    ...(options.queryTimeoutMs === undefined ? {} : { queryTimeoutMs: options.queryTimeoutMs }),
+  });
   const workflows = createJobWorkflows({
     address: options.temporalAddress ?? inject('temporalAddress'),
     namespace: 'default',

@@ -89,8 +89,22 @@ describe('readConfig', () => {
     [{ API_PORT: '-1' }],
     [{ JOB_TIME_BUDGET_MS: '0' }],
     [{ DATABASE_MAX_CONNECTIONS: '501' }],
+    [{ TEMPORAL_ADDRESS: '127.0.0.1:99999' }],
+    [{ ADMISSION_HOLD_MS: '86400001' }],
+    [{ JOB_TIME_BUDGET_MS: '99999999999999' }],
+    [{ SUPABASE_URL: 'supabase' }],
+    [{ SUPABASE_JWT_SECRET: 'x'.repeat(31), SUPABASE_URL: 'https://x.supabase.co' }],
   ])('refuses %o', (given) => {
     expect(problemsOf(apiConfig, { ...API, ...given })).toContain(Object.keys(given)[0]);
+  });
+
+  test('a secret of sign-in without the project that it is of is told, and an origin loses its slash', () => {
+    expect(problemsOf(apiConfig, { ...API, SUPABASE_JWT_SECRET: 'x'.repeat(32) })).toContain(
+      '  SUPABASE_URL: is needed with SUPABASE_JWT_SECRET',
+    );
+    expect(readConfig(apiConfig, { ...API, SUPABASE_URL: 'https://x.supabase.co/' }).SUPABASE_URL).toBe(
+      'https://x.supabase.co',
+    );
   });
 
   test('reads an environment that is right for the worker', () => {

@@ -97,6 +97,30 @@ test('services of the user’s own are used instead of ours, and the owner needs
   expect((await fetch(`${stack.urls.api}/readyz`)).status).toBe(200);
 });
 
+test('wrong variables of any part are all told at once, before anything runs or is made', async () => {
+  const folder = join(await temporaryFolder(), 'state');
+  const env = {
+    ...process.env,
+    LOG_LEVEL: 'loud',
+    ORPHAN_SWEEP_INTERVAL_MS: 'abc',
+    JOB_TIME_BUDGET_MS: '-1',
+    AI_BASE_URL: 'ftp://x',
+  };
+  const error: Error = await startStack({ stateDirectory: folder, ephemeral: true, env, say: () => {} }).catch(
+    (it) => it,
+  );
+  const told = error.message.split('\n').flatMap((line) => /^ {2}([A-Z_]+)/.exec(line)?.[1] ?? []);
+  expect(told.sort()).toEqual([
+    'AI_API_KEY',
+    'AI_BASE_URL',
+    'AI_MODEL',
+    'JOB_TIME_BUDGET_MS',
+    'LOG_LEVEL',
+    'ORPHAN_SWEEP_INTERVAL_MS',
+  ]);
+  expect(existsSync(folder)).toBe(false);
+});
+
 test('one database login without the other is refused, and nothing is left running', async () => {
   const folder = join(await temporaryFolder(), 'state');
   const env = { ...process.env, DATABASE_URL: 'postgres://somewhere/tollgate' };

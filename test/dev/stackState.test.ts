@@ -31,6 +31,17 @@ test('a port that somebody else has taken meanwhile is replaced, and said aloud'
   expect(lines).toEqual([`Port ${first.ports.api} (api) is taken by something else; using ${second.ports.api}`]);
 });
 
+test('a port that is configured is taken before the one of last time, and refused aloud when it is not free', async () => {
+  const folder = await stateFolder();
+  await readStackState(folder, 'free', quietly);
+  const api = await freePort();
+  expect((await readStackState(folder, 'free', quietly, { api })).ports.api).toBe(api);
+  const squatter = createServer().listen(api, '127.0.0.1');
+  onTestFinished(() => void squatter.close());
+  await once(squatter, 'listening');
+  await expect(readStackState(folder, 'free', quietly, { api })).rejects.toThrow(`Port ${api} (api) is taken`);
+});
+
 test('the passwords are in a file that only we can read', async () => {
   const folder = await stateFolder();
   await readStackState(folder, 'free', quietly);

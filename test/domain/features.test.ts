@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { FEATURES, type Feature } from '../../domain/catalog.ts';
 import { FEATURE_DEFINITIONS } from '../../domain/features/definitions.ts';
+import { answerText } from '../../domain/features/text.ts';
 
 /** The least that each feature can be asked with. */
 const LEAST: Record<Feature, Record<string, unknown>> = {
@@ -195,6 +196,14 @@ test('what the customer left out is asked for as the default says', () => {
   expect(JSON.parse(promptFor('forecast_revenue', LEAST.forecast_revenue).user)).toMatchObject({ months: 6 });
   expect(JSON.parse(promptFor('generate_insight', LEAST.generate_insight).user)).toMatchObject({ observations: [] });
 });
+
+test.each(['with a NUL \0', 'with half a character \ud800'])(
+  'an answer that PostgreSQL cannot store does not fit: %j',
+  (text) => {
+    expect(answerText.safeParse('whole: \u{1f600}').success).toBe(true);
+    expect(answerText.safeParse(text).success).toBe(false);
+  },
+);
 
 function deepFreeze<T>(value: T): T {
   if (typeof value === 'object' && value !== null) Object.values(value).forEach(deepFreeze);

@@ -131,6 +131,36 @@ describe('C15: Temporal has lost its workflows', () => {
   });
 });
 
+test('C18: a job that cannot be settled keeps no other waiting; the sweep says so, and the next one settles it', async () => {
+  const broken = await createOrganization(database.superuser);
+  const sound = await createOrganization(database.superuser);
+  const [stuck, fine] = [await worker.admit(broken), await worker.admit(sound)];
+  for (const [{ organizationId }, jobId] of [
+    [broken, stuck],
+    [sound, fine],
+  ] as const) {
+    await beginJob(database.worker, organizationId, jobId);
+    await storeResult(database.worker, organizationId, jobId, { title: 'kept' }, {});
+    await elapse(database.superuser, organizationId, '2 minutes');
+  }
+  await database.superuser.query(
+    `alter table tollgate.jobs add constraint planted check (id <> '${stuck}' or state <> 'charged') not valid`,
+  );
+  try {
+    await expect(sweep()).rejects.toMatchObject({
+      cause: {
+        message: expect.stringMatching(/^1 of \d+ jobs could not be settled: settling an orphaned job: .*23514/),
+      },
+    });
+    expect(await stateOf(sound, fine)).toMatchObject({ state: 'charged', available: 17, held: 0 });
+    expect(await stateOf(broken, stuck)).toMatchObject({ state: 'delivered', held: 3 });
+  } finally {
+    await database.superuser.query('alter table tollgate.jobs drop constraint planted');
+  }
+  await sweep();
+  expect(await stateOf(broken, stuck)).toMatchObject({ state: 'charged', available: 17, held: 0 });
+});
+
 test('a job whose workflow is alive is left to it, however late it is', async () => {
   const organization = await createOrganization(database.superuser);
   const { jobId, handle } = await worker.run(organization, HOLD);

@@ -1,5 +1,6 @@
+import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { refundJob } from '../../db/jobs.ts';
+import { refundJob, withdrawJob } from '../../db/jobs.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { gateAt } from '../support/gate.ts';
 import { expectInvariants } from '../support/invariants.ts';
@@ -213,6 +214,32 @@ describe('R9: a cancellation ends the work, never the settlement', () => {
     const call = await until(() => callsFor(jobId).find((one) => one.endedAt));
     const { rows } = await database.superuser.query('select j.ended_at from tollgate.jobs j where j.id = $1', [jobId]);
     expect(new Date(call.endedAt as string | number).getTime()).toBeLessThanOrEqual(rows[0].ended_at.getTime() + 50);
+  });
+
+  test('during an operation that then fails by itself, as when its worker dies: the job was cancelled', async () => {
+    const organization = await createOrganization(database.superuser);
+    const gate = gateAt('runOperation');
+    worker.intercept(async (activity) => {
+      if (activity.name !== 'runOperation') return activity.run();
+      await gate.intercept({ ...activity, run: async () => undefined });
+      throw ApplicationFailure.nonRetryable('planted: the worker died', 'Planted');
+    });
+    const { jobId, handle } = await worker.run(organization);
+    await gate.arrived;
+    await handle.cancel();
+    gate.open();
+    expect(await handle.result()).toEqual({ state: 'refunded', code: 'cancelled' });
+    expect(await outcomeOf(organization.organizationId, jobId)).toEqual(refunded('cancelled'));
+  });
+
+  test('before the worker saw it: the workflow ends as the job did, withdrawn', async () => {
+    const organization = await createOrganization(database.superuser);
+    const jobId = await worker.admit(organization);
+    await withdrawJob(database.api, organization.organizationId, jobId, 'cancelled');
+    const handle = await worker.start(organization, jobId);
+    expect(await handle.result()).toEqual({ state: 'withdrawn', code: 'cancelled' });
+    const { typedSearchAttributes } = await handle.describe();
+    expect(typedSearchAttributes.getAll().find(({ key }) => key.name === 'JobState')?.value).toBe('withdrawn');
   });
 
   test('during commit: delivered work is charged, once', async () => {
