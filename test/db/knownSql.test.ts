@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import type { PoolClient } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deductTokens } from '../../db/tokens.ts';
@@ -216,3 +217,14 @@ describe.each(ROLES)('by %s', (role) => {
     });
   });
 });
+
+it('the guide documents these statements, word for word', async () => {
+  const guide = oneLine(await readFile(new URL('../../docs/guides/AI_TOKEN_SYSTEM_GUIDE.md', import.meta.url), 'utf8'));
+  for (const statement of [BLOCK, PROVISION, ADD, BALANCES, USAGE, BY_FEATURE, TODAY, POLICIES, PROFILE]) {
+    expect(guide).toContain(oneLine(statement));
+  }
+});
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ');
+}
