@@ -5,6 +5,7 @@ import { secureHeaders } from 'hono/secure-headers';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
+import { HOLDS_PATH } from '../contract/holds.ts';
 import { JOBS_PATH } from '../contract/jobs.ts';
 import { TOKENS_PATH } from '../contract/tokens.ts';
 import { DatabaseFault, isRefusedByRights } from '../db/faults.ts';
@@ -14,6 +15,7 @@ import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import type { ApiEnv } from './requestContext.ts';
 import { healthRoutes } from './routes/health.ts';
+import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import type { Sessions } from './sessions.ts';
@@ -60,6 +62,7 @@ export function createApp({
   app.route('/', healthRoutes({ pool, workflows, isDraining }));
   const limits = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
   app.route(JOBS_PATH, jobRoutes({ pool, sessions, workflows, waiters, limits, log }));
+  app.route(HOLDS_PATH, holdRoutes({ pool, sessions }));
   app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));

@@ -11,7 +11,7 @@ import { freePort } from '../dev/ports.ts';
 import { spawnService } from '../dev/serviceProcess.ts';
 import { createTollgateDatabase } from '../dev/tollgateDatabase.ts';
 import { FOIL_PATH } from './checkServer.ts';
-import type { Figure, Knobs } from './main.ts';
+import type { Figure, Knobs } from './figure.ts';
 
 const ORGANIZATIONS = 1_000;
 /** Callers that deduct without a pause while the checks are measured. */

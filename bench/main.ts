@@ -2,25 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { benchCheck } from './check.ts';
+import type { Figure, Knobs } from './figure.ts';
 
 /**
  * `npm run bench [-- --only NAME] [-- --quick] [-- --json FILE]`: each benchmark against an honest foil in the same run, in
  * turns, so that whatever slows the machine slows both. Ratios are what counts; milliseconds are this machine's.
  */
-export interface Knobs {
-  isQuick: boolean;
-  say: (line: string) => void;
-}
-
-/** One measured quantity: the product's, the foil's, and foil / product, so that more than 1 is faster than the foil. */
-export interface Figure {
-  name: string;
-  unit: 'ms';
-  product: number;
-  foil: number;
-  ratio: number;
-}
-
 const BENCHMARKS: Record<string, (knobs: Knobs) => Promise<Figure[]>> = { check: benchCheck };
 
 const options = { only: { type: 'string' }, quick: { type: 'boolean' }, json: { type: 'string' } } as const;

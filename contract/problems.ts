@@ -23,7 +23,7 @@ export const PROBLEMS = {
   idempotency_key_missing: {
     status: 400,
     title: 'The Idempotency-Key header is missing',
-    detail: 'Send an Idempotency-Key header that is unique for this job, and the same one when you repeat the request.',
+    detail: 'Send an Idempotency-Key header that is unique for this request, and the same one when you repeat it.',
   },
   idempotency_key_invalid: {
     status: 400,
@@ -60,6 +60,11 @@ export const PROBLEMS = {
     title: 'There is no such job',
     detail: 'Check the id of the job, and that the API key belongs to the organization that asked for it.',
   },
+  hold_not_found: {
+    status: 404,
+    title: 'There is no such hold',
+    detail: 'Check the id of the hold, and that your organization is the one that placed it.',
+  },
   route_not_found: {
     status: 404,
     title: 'There is nothing at this address',
@@ -79,6 +84,16 @@ export const PROBLEMS = {
     status: 409,
     title: 'The job has ended already',
     detail: 'Read the job to see how it ended. Nothing was changed.',
+  },
+  hold_already_ended: {
+    status: 409,
+    title: 'The hold cannot be ended so',
+    detail: 'It has ended otherwise already, or belongs to a job, which ends it itself. Nothing was changed.',
+  },
+  amount_above_hold: {
+    status: 409,
+    title: 'More was to be captured than is held',
+    detail: 'Capture at most what the hold has set aside, and take another hold for the rest.',
   },
   payload_too_large: {
     status: 413,

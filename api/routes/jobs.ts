@@ -24,6 +24,7 @@ import type { JobWorkflows } from '../jobWorkflows.ts';
 import { authenticated, ownOrganization } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
+import { namesNoFeature } from '../namesNoFeature.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import type { ApiEnv } from '../requestContext.ts';
@@ -147,10 +148,4 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
   });
 
   return routes;
-}
-
-/** A name that is in no catalogue, as opposed to something that is no name at all. */
-function namesNoFeature(body: unknown, issues: readonly { path: PropertyKey[] }[]): boolean {
-  const feature = (body as { feature?: unknown } | null)?.feature;
-  return typeof feature === 'string' && issues.some(({ path }) => path[0] === 'feature');
 }

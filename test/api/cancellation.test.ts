@@ -51,7 +51,7 @@ describe('R9 cancelling a job', () => {
     expect(reply.status).toBe(200);
     expect(job.parse(reply.body)).toMatchObject({ state: 'withdrawn', end: { code: 'cancelled' } });
     expect(await goalTokens()).toMatchObject({ available: 20, held: 0 });
-    expect(await begin()).toEqual({ outcome: 'refused', code: 'cancelled' });
+    expect(await begin()).toEqual({ outcome: 'refused', state: 'withdrawn', code: 'cancelled' });
     expect(await goalTokens()).toMatchObject({ available: 20, held: 0 });
     // A late repeat of the first request does not run what was cancelled.
     const late = await api.post(organization, GOAL, 'first');
@@ -100,7 +100,7 @@ describe('R9 cancelling a job', () => {
 
   test('in the moment it begins has one winner', async () => {
     const [reply, beginning] = await Promise.all([cancel(), begin()]);
-    if (reply.status === 200) expect(beginning).toEqual({ outcome: 'refused', code: 'cancelled' });
+    if (reply.status === 200) expect(beginning).toEqual({ outcome: 'refused', state: 'withdrawn', code: 'cancelled' });
     else expect([reply.status, beginning.outcome]).toEqual([202, 'held']);
     const held = reply.status === 200 ? 0 : 3;
     expect(await goalTokens()).toMatchObject({ available: 20 - held, held });

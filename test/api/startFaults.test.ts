@@ -108,6 +108,7 @@ describe('C16 a start that fails or is in doubt', () => {
     expect(await goalTokens()).toMatchObject({ available: 20, held: 0 });
     expect(await beginJob(database.worker, organization.organizationId, id)).toEqual({
       outcome: 'refused',
+      state: 'withdrawn',
       code: 'start_failed',
     });
     expect(await goalTokens()).toMatchObject({ available: 20, held: 0 });

@@ -10,8 +10,10 @@ import {
   TOKEN_COSTS,
   TOKEN_LIMITS,
 } from '@tollgate/sdk';
+import { withTokens } from '@tollgate/sdk/withTokens';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { generateQuest } from '../../examples/known-pattern/generateQuest.ts';
+import { generateQuest as generateQuestWithTokens } from '../../examples/with-tokens/generateQuest.ts';
 import { startTestApi, type TestApi } from '../api/testApi.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { expectInvariants } from '../support/invariants.ts';
@@ -142,6 +144,60 @@ describe('trouble', () => {
     vi.stubEnv('TOLLGATE_API_KEY', organization.secret);
     expect((await getTokenStats(orgId)).totalBalance).toBe(250);
     vi.unstubAllEnvs();
+  });
+});
+
+describe('withTokens', () => {
+  const left = () => getTokenBalance(orgId, 'goal_generation');
+
+  test('holds first, and charges what the work used once it is done', async () => {
+    const result = await withTokens('generate_goal', async ({ tokens }) => {
+      expect([tokens, await left()]).toEqual([3, 17]);
+      return 'done';
+    });
+    expect([result, await left()]).toEqual(['done', 17]);
+    await withTokens('generate_goal', async (held) => held.use(4), { tokens: 10 });
+    expect(await left()).toBe(13);
+    await withTokens('generate_goal', async (held) => held.use(0));
+    expect(await left()).toBe(13);
+  });
+
+  test('gives the tokens back when the work throws, and lets its error go on', async () => {
+    await expect(withTokens('generate_goal', () => Promise.reject(new RangeError('too far')))).rejects.toThrow(
+      RangeError,
+    );
+    expect(await left()).toBe(20);
+  });
+
+  test('does not begin the work without tokens for it, on a starter plan neither', async () => {
+    const never = () => Promise.reject(new Error('the work was done'));
+    await expect(withTokens('generate_goal', never, { tokens: 21 })).rejects.toMatchObject({
+      code: 'tokens_insufficient',
+      status: 402,
+    });
+    await starter();
+    await expect(withTokens('generate_goal', never)).rejects.toMatchObject({
+      code: 'feature_not_available',
+      status: 403,
+    });
+  });
+
+  test('of two at once on the last tokens, one works and is charged and one never begins', async () => {
+    await database.superuser.query('update ai_tokens set balance = 3 where organization_id = $1', [orgId]);
+    let worked = 0;
+    const both = await Promise.allSettled([1, 2].map(() => withTokens('generate_goal', async () => (worked += 1))));
+    expect([worked, both.map(({ status }) => status).sort(), await left()]).toEqual([1, ['fulfilled', 'rejected'], 0]);
+  });
+
+  test('is the pattern in one step, as an example', async () => {
+    const notified: string[] = [];
+    const app = { work: async () => 'Map the harbour', notify: (message: string) => void notified.push(message) };
+    expect(await generateQuestWithTokens(app)).toEqual({ outcome: 'generated', title: 'Map the harbour' });
+    expect([notified, await left()]).toEqual([['Quest generated.'], 17]);
+    await database.superuser.query('update ai_tokens set balance = 2 where organization_id = $1', [orgId]);
+    expect((await generateQuestWithTokens(app)).outcome).toBe('out_of_tokens');
+    await starter();
+    expect((await generateQuestWithTokens(app)).outcome).toBe('upgrade_needed');
   });
 });
 
