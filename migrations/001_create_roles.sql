@@ -48,7 +48,7 @@ begin
   if to_regprocedure('auth.uid()') is null then
     create function auth.uid() returns text
       language sql stable
-      set search_path = ''
+      set search_path = pg_catalog, pg_temp
     as $uid$
       select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'
     $uid$;
@@ -61,7 +61,7 @@ $$;
 -- organization of the credential before it reads. No tenant, no rows.
 create function tollgate.current_organizations() returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   select string_to_array(nullif(current_setting('tollgate.organizations', true), ''), ',')
 $$;

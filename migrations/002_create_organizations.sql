@@ -17,6 +17,15 @@ begin
       using errcode = 'datatype_mismatch';
   end loop;
 
+  if to_regclass('public.organizations') is not null then
+    for found in
+      execute $query$ select o.id from public.organizations o where o.id !~ '^[A-Za-z0-9_-]{1,64}$' limit 1 $query$
+    loop
+      raise exception 'tollgate: the organization "%" has an id that is not 1 to 64 letters, digits, _ or -; give it another one first', found.id
+        using errcode = 'check_violation';
+    end loop;
+  end if;
+
   for found in
     select c.oid::regclass as relation
       from pg_catalog.pg_class c
@@ -46,6 +55,14 @@ create table if not exists public.user_profiles (
 );
 alter table public.organizations
   add column if not exists plan text not null default 'starter';
+do $$
+begin
+  if not exists (select from pg_catalog.pg_constraint c
+                  where c.conrelid = 'public.organizations'::regclass and c.conname = 'organizations_id_is_an_id') then
+    alter table public.organizations add constraint organizations_id_is_an_id check (id ~ '^[A-Za-z0-9_-]{1,64}$');
+  end if;
+end
+$$;
 alter table public.user_profiles
   add column if not exists organization_id text references public.organizations (id),
   add column if not exists role            text not null default 'member';

@@ -616,7 +616,7 @@ CREATE OR REPLACE FUNCTION auth.uid()
  RETURNS text
  LANGUAGE sql
  STABLE
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
       select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'
     $function$
@@ -630,7 +630,7 @@ grant execute on function auth.uid() to service_role;
 CREATE OR REPLACE FUNCTION tollgate.add_grant(p_organization text, p_token_type text, p_source text, p_amount bigint, p_priority integer, p_is_paid boolean, p_period_start timestamp with time zone, p_expires_at timestamp with time zone, p_actor text, p_effective_at timestamp with time zone)
  RETURNS bigint
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_grant bigint;
@@ -675,7 +675,7 @@ alter function tollgate.add_grant(text,text,text,bigint,integer,boolean,timestam
 CREATE OR REPLACE FUNCTION tollgate.adjust_down(p_organization text, p_token_type text, p_amount bigint, p_actor text, p_at timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_movements tollgate.movement[];
@@ -707,7 +707,7 @@ alter function tollgate.adjust_down(text,text,bigint,text,timestamp with time zo
 CREATE OR REPLACE FUNCTION tollgate.adjust_up(p_organization text, p_token_type text, p_amount bigint, p_actor text, p_at timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_grant bigint;
@@ -726,7 +726,7 @@ CREATE OR REPLACE FUNCTION tollgate.admit_job(p_organization text, p_principal t
  RETURNS TABLE(outcome text, is_repeat boolean, job_id text, answer jsonb, state text, token_type text, tokens bigint, available bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -746,7 +746,8 @@ begin
   end if;
 
   select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, p_job) c;
-  if v_claim.outcome = 'key_reused' then
+  -- A deduction's record names no job.
+  if v_claim.outcome = 'key_reused' or (v_claim.outcome = 'answered' and v_claim.job_id is null) then
     outcome := 'key_reused';
     return next;
     return;
@@ -795,11 +796,27 @@ $function$
 alter function tollgate.admit_job(text,text,text,text,jsonb,text,bytea,interval,interval) owner to tollgate_ledger;
 grant execute on function tollgate.admit_job(text,text,text,text,jsonb,text,bytea,interval,interval) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.allowance_at(p_plan text, p_token_type text, p_at timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select coalesce((
+    select a.tokens
+      from tollgate.catalogue_allowances a
+     where a.plan = p_plan and a.token_type = p_token_type
+       and a.version = coalesce((select max(v.version) from tollgate.catalogue_versions v where v.applied_at <= p_at),
+                                (select min(v.version) from tollgate.catalogue_versions v))), 0)
+$function$
+;
+alter function tollgate.allowance_at(text,text,timestamp with time zone) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.apply_catalogue(p_digest text, p_content jsonb)
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_version integer;
@@ -830,7 +847,7 @@ CREATE OR REPLACE FUNCTION tollgate.authenticate_key(p_key_hash bytea)
  RETURNS TABLE(id text, organization_id text, scopes text[])
  LANGUAGE sql
  STABLE SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select k.id, k.organization_id, k.scopes
     from tollgate.api_keys k
@@ -846,7 +863,7 @@ CREATE OR REPLACE FUNCTION tollgate.balance_at(p_balance tollgate.balances, p_at
  RETURNS TABLE(available bigint, held bigint, used_in_period bigint, allocated bigint, refresh_date timestamp with time zone)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -856,6 +873,7 @@ declare
   v_ends_at   timestamptz;
   v_anchor    timestamptz;
   v_time_zone text;
+  v_plan      text;
   v_allowance bigint;
   v_owed      bigint;
   v_unpaid    bigint;
@@ -899,14 +917,14 @@ begin
   allocated := p_balance.allocated;
   refresh_date := p_balance.refresh_date;
   if refresh_date <= p_at then
-    select c.anchor, c.time_zone, coalesce(a.tokens, 0)
-      into strict v_anchor, v_time_zone, v_allowance
+    select c.anchor, c.time_zone, o.plan
+      into strict v_anchor, v_time_zone, v_plan
       from public.organizations o
       join tollgate.billing_cycles c on c.organization_id = o.id
-      left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = p_balance.token_type
      where o.id = p_balance.organization_id;
     v_owed := p_balance.owed;
     while refresh_date <= p_at loop
+      v_allowance := tollgate.allowance_at(v_plan, p_balance.token_type, refresh_date);
       v_unpaid := greatest(0, v_owed - v_allowance);
       allocated := v_allowance - (v_owed - v_unpaid);
       v_owed := v_unpaid;
@@ -931,7 +949,7 @@ CREATE OR REPLACE FUNCTION tollgate.begin_job(p_organization text, p_job text)
  RETURNS TABLE(outcome text, state text, code text, feature text, tokens bigint, time_budget_ms bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -956,7 +974,8 @@ begin
     v_now := tollgate.lock_balances(array[v_job.organization_id], array[v_job.token_type]);
 
     update tollgate.holds h
-       set expires_at = v_now + v_job.time_budget + interval '24 hours'
+       -- Never earlier than it was: next_change_at stays right.
+       set expires_at = greatest(h.expires_at, v_now + v_job.time_budget + interval '24 hours')
      where h.organization_id = v_job.organization_id and h.id = v_job.hold_id and h.state = 'held';
     if not found then
       select h.* into strict v_hold
@@ -996,7 +1015,7 @@ CREATE OR REPLACE FUNCTION tollgate.capture_holds(p_principals text[], p_organiz
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select h.ordinal, h.outcome, h.is_repeat, h.captured, h.returned
     from tollgate.end_holds(p_organizations, p_hold_ids, 'capture', p_amounts,
@@ -1012,7 +1031,7 @@ CREATE OR REPLACE FUNCTION tollgate.change_plan()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 declare
@@ -1054,7 +1073,7 @@ alter function tollgate.change_plan() owner to tollgate_ledger;
 CREATE OR REPLACE FUNCTION tollgate.check_job_arrow()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
   if (old.state, new.state) not in (
@@ -1074,7 +1093,7 @@ CREATE OR REPLACE FUNCTION tollgate.check_plan(p_plan text)
  RETURNS void
  LANGUAGE plpgsql
  STABLE
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
   if not exists (select from tollgate.current_allowances a where a.plan = p_plan) then
@@ -1091,7 +1110,7 @@ CREATE OR REPLACE FUNCTION tollgate.check_tokens(p_organization text, p_principa
  RETURNS TABLE(outcome text, token_type text, tokens bigint, available bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
@@ -1152,7 +1171,7 @@ grant execute on function tollgate.check_tokens(text,text,text) to tollgate_api;
 CREATE OR REPLACE FUNCTION tollgate.claim_key(p_organization text, p_key text, p_request_hash bytea, p_job text)
  RETURNS TABLE(outcome text, job_id text, answer jsonb)
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 #variable_conflict use_column
 declare
@@ -1191,7 +1210,7 @@ CREATE OR REPLACE FUNCTION tollgate.commit_job(p_organization text, p_job text)
  RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, debt bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -1274,7 +1293,7 @@ CREATE OR REPLACE FUNCTION tollgate.create_api_key(p_id text, p_organization tex
  RETURNS void
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   insert into tollgate.api_keys (id, organization_id, name, key_hash, scopes)
   values (p_id, p_organization, p_name, p_key_hash, p_scopes)
@@ -1286,7 +1305,7 @@ grant execute on function tollgate.create_api_key(text,text,text,bytea,text[]) t
 CREATE OR REPLACE FUNCTION tollgate.create_balances(p_organizations text[], p_token_types text[], p_at timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_new record;
@@ -1326,7 +1345,7 @@ CREATE OR REPLACE FUNCTION tollgate.current_organizations()
  RETURNS text[]
  LANGUAGE sql
  STABLE
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select string_to_array(nullif(current_setting('tollgate.organizations', true), ''), ',')
 $function$
@@ -1339,7 +1358,7 @@ CREATE OR REPLACE FUNCTION tollgate.deduct_tokens(p_organization text, p_princip
  RETURNS TABLE(outcome text, is_repeat boolean, token_type text, tokens bigint, available bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -1359,7 +1378,8 @@ begin
 
   if p_key is not null then
     select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, null) c;
-    if v_claim.outcome = 'key_reused' then
+    -- A job's record has another answer.
+    if v_claim.outcome = 'key_reused' or (v_claim.outcome = 'answered' and v_claim.job_id is not null) then
       outcome := 'key_reused';
       return next;
       return;
@@ -1420,16 +1440,17 @@ CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  -- What a number on the wire can hold.
-  c_largest constant bigint := 9007199254740991;
+  -- Far below what a number on the wire can hold (2^53 - 1), so that whatever is held or granted beside it fits too.
+  c_largest constant bigint := 1000000000000000;
   v_actor   text := 'sql:' || coalesce(nullif(nullif(current_setting('role', true), ''), 'none'), session_user);
   v_now     timestamptz;
   v_balance tollgate.balances;
   v_change  bigint;
+  v_settled boolean := false;
 begin
   if tg_op = 'UPDATE' and (new.organization_id, new.token_type) is distinct from (old.organization_id, old.token_type) then
     raise exception 'tollgate: a balance stays with its organization and token type; adjust both balances instead'
@@ -1449,7 +1470,10 @@ begin
     raise exception 'tollgate: total_allocated must lie between 0 and %', c_largest using errcode = 'check_violation';
   end if;
 
-  v_now := tollgate.lock_balances(array[new.organization_id], array[new.token_type]);
+  -- All of the organization's, in the order of everybody else: a statement over several rows edits them in the order of its
+  -- plan, and would meet a hold or a plan change half-way in the other direction.
+  select tollgate.lock_balances(array_agg(new.organization_id), array_agg(t.token_type order by t.token_type)) into strict v_now
+    from (select distinct a.token_type from tollgate.current_allowances a) t;
   select b.* into strict v_balance
     from tollgate.balances b
    where b.organization_id = new.organization_id and b.token_type = new.token_type;
@@ -1458,6 +1482,9 @@ begin
     if new.refresh_date <= v_balance.period_start then
       raise exception 'tollgate: refresh_date must lie after the period''s start, %', v_balance.period_start
         using errcode = 'check_violation';
+    end if;
+    if new.refresh_date > v_now + interval '10 years' then
+      raise exception 'tollgate: refresh_date must lie within the next ten years' using errcode = 'check_violation';
     end if;
     update tollgate.grants g
        set expires_at = new.refresh_date
@@ -1469,6 +1496,7 @@ begin
      where b.organization_id = new.organization_id and b.token_type = new.token_type;
     if new.refresh_date <= v_now then
       perform tollgate.settle_time(new.organization_id, new.token_type, v_now);
+      v_settled := true;
     end if;
     select b.* into strict v_balance
       from tollgate.balances b
@@ -1478,6 +1506,8 @@ begin
   v_change := case
     when new.balance is null then 0
     when tg_op = 'INSERT' then new.balance - v_balance.available
+    -- The period that the writer saw is over: its difference would come on top of the new allowance.
+    when v_settled and new.balance is distinct from old.balance then new.balance - v_balance.available
     else new.balance - old.balance
   end;
   if v_balance.available + v_change < 0 then
@@ -1517,7 +1547,7 @@ alter function tollgate.edit_balance() owner to tollgate_ledger;
 CREATE OR REPLACE FUNCTION tollgate.end_holds(p_organizations text[], p_hold_ids text[], p_verb text, p_amounts bigint[], p_refusals text[], p_actors text[], p_metadata jsonb[], p_of_jobs boolean)
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -1601,7 +1631,7 @@ begin
         || row(v_hold.organization_id, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, v_hold.id, null, v_row.actor, v_now)::tollgate.movement;
       insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at)
       values (v_hold.organization_id, substring(v_hold.principal from '^user:(.*)$'), v_hold.feature, v_charge,
-              coalesce(v_row.metadata, '{}')
+              (coalesce(v_row.metadata, '{}') - array['holdId', 'jobId', 'principal', 'debt'])
                 || jsonb_strip_nulls(jsonb_build_object('holdId', v_hold.id, 'jobId', v_hold.job_id, 'principal', v_hold.principal)), v_now);
     end if;
     if v_charge < v_hold.amount then
@@ -1633,7 +1663,7 @@ CREATE OR REPLACE FUNCTION tollgate.find_orphaned_jobs(p_after timestamp with ti
  RETURNS TABLE(organization_id text, job_id text, state text, created_at timestamp with time zone)
  LANGUAGE sql
  STABLE SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select j.organization_id, j.id, j.state, j.created_at
     from tollgate.jobs j
@@ -1655,7 +1685,7 @@ CREATE OR REPLACE FUNCTION tollgate.grace()
  RETURNS interval
  LANGUAGE sql
  IMMUTABLE
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select interval '168 hours'
 $function$
@@ -1666,7 +1696,7 @@ CREATE OR REPLACE FUNCTION tollgate.hold_tokens(p_principals text[], p_organizat
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select h.ordinal, h.outcome, h.is_repeat, h.token_type, h.amount, h.available, h.expires_at
     from tollgate.place_holds(
@@ -1683,7 +1713,7 @@ CREATE OR REPLACE FUNCTION tollgate.job_to_run(p_organization text, p_job text)
  RETURNS TABLE(state text, feature text, input jsonb)
  LANGUAGE sql
  STABLE SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select j.state, j.feature, j.input
     from tollgate.jobs j
@@ -1696,7 +1726,7 @@ grant execute on function tollgate.job_to_run(text,text) to tollgate_worker;
 CREATE OR REPLACE FUNCTION tollgate.lapse_holds(p_organization text, p_token_type text, p_after timestamp with time zone, p_until timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_movements tollgate.movement[];
@@ -1747,7 +1777,7 @@ alter function tollgate.lapse_holds(text,text,timestamp with time zone,timestamp
 CREATE OR REPLACE FUNCTION tollgate.lock_balances(p_organizations text[], p_token_types text[])
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 declare
@@ -1805,7 +1835,7 @@ CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time z
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  STABLE
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_anchor timestamp := p_anchor at time zone p_time_zone;
@@ -1831,7 +1861,7 @@ CREATE OR REPLACE FUNCTION tollgate.organization_of(p_user text)
  RETURNS text
  LANGUAGE sql
  STABLE SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select p.organization_id from public.user_profiles p where p.id::text = p_user
 $function$
@@ -1842,7 +1872,7 @@ grant execute on function tollgate.organization_of(text) to tollgate_api;
 CREATE OR REPLACE FUNCTION tollgate.place_holds(p_organizations text[], p_hold_ids text[], p_features text[], p_token_types text[], p_amounts bigint[], p_lifetimes interval[], p_principals text[], p_job_ids text[], p_refusals text[], p_is_gated boolean)
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -1898,7 +1928,8 @@ begin
       when v_row.token_type is null then 'feature_unknown'
       when v_row.is_id is not true then 'id_invalid'
       when v_row.amount is null or v_row.amount <= 0 or v_row.amount > 9007199254740991 then 'amount_invalid'
-      when v_row.lifetime is null or v_row.lifetime <= interval '0' or v_row.lifetime > c_longest then 'lifetime_invalid'
+      -- As instants: an interval counts a month as 30 days where it is compared, and as what it is where it is added.
+      when v_row.lifetime is null or v_now + v_row.lifetime <= v_now or v_now + v_row.lifetime > v_now + c_longest then 'lifetime_invalid'
     end;
     if outcome is not null then
       return next;
@@ -1980,11 +2011,11 @@ begin
 
   update tollgate.balances b
      set next_change_at = n.expires_at
-    from (select u.organization_id, coalesce(u.token_type, f.token_type) as token_type, v_now + min(u.lifetime) as expires_at
+    from (select u.organization_id, coalesce(u.token_type, f.token_type) as token_type, min(v_now + u.lifetime) as expires_at
             from unnest(p_organizations, p_features, p_token_types, p_lifetimes, p_refusals)
                    as u (organization_id, feature, token_type, lifetime, refusal)
             left join tollgate.current_features f on f.feature = u.feature
-           where u.refusal is null and u.lifetime > interval '0' and u.lifetime <= c_longest
+           where u.refusal is null and v_now + u.lifetime > v_now and v_now + u.lifetime <= v_now + c_longest
            group by u.organization_id, coalesce(u.token_type, f.token_type)) n
    where b.organization_id = n.organization_id and b.token_type = n.token_type and b.next_change_at > n.expires_at;
 
@@ -1997,7 +2028,7 @@ alter function tollgate.place_holds(text[],text[],text[],text[],bigint[],interva
 CREATE OR REPLACE FUNCTION tollgate.post_movements(p_movements tollgate.movement[])
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 declare
@@ -2066,7 +2097,7 @@ CREATE OR REPLACE FUNCTION tollgate.provision_organization()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 declare
@@ -2088,7 +2119,7 @@ CREATE OR REPLACE FUNCTION tollgate.record_attempt(p_organization text, p_job te
  RETURNS void
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   insert into tollgate.job_attempts as a
          (organization_id, job_id, attempt, outcome, model, provider_request_id, http_status, usage, started_at, ended_at)
@@ -2107,7 +2138,7 @@ CREATE OR REPLACE FUNCTION tollgate.refund_job(p_organization text, p_job text, 
  RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, code text)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -2163,7 +2194,7 @@ CREATE OR REPLACE FUNCTION tollgate.refusals_for(p_principals text[], p_organiza
  RETURNS text[]
  LANGUAGE plpgsql
  STABLE
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
@@ -2186,7 +2217,7 @@ alter function tollgate.refusals_for(text[],text[]) owner to tollgate_ledger;
 CREATE OR REPLACE FUNCTION tollgate.refuse_balance_delete()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
   raise exception 'tollgate: a balance cannot be deleted; set it to 0 (update ai_tokens set balance = 0 …) or change the organization''s plan'
@@ -2199,7 +2230,7 @@ alter function tollgate.refuse_balance_delete() owner to tollgate_ledger;
 CREATE OR REPLACE FUNCTION tollgate.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
   raise exception 'tollgate: % is append-only; book a correction instead', tg_table_schema || '.' || tg_table_name
@@ -2212,7 +2243,7 @@ alter function tollgate.refuse_change() owner to tollgate_ledger;
 CREATE OR REPLACE FUNCTION tollgate.refuse_second_end()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
   raise exception 'tollgate: hold % has ended as %; a hold ends once', old.id, old.state
@@ -2226,7 +2257,7 @@ CREATE OR REPLACE FUNCTION tollgate.release_holds(p_principals text[], p_organiz
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select h.ordinal, h.outcome, h.is_repeat, h.captured, h.returned
     from tollgate.end_holds(p_organizations, p_hold_ids, 'release', array_fill(null::bigint, array[cardinality(p_hold_ids)]),
@@ -2242,7 +2273,7 @@ CREATE OR REPLACE FUNCTION tollgate.request_cancellation(p_organization text, p_
  RETURNS TABLE(state text)
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   update tollgate.jobs j
      set cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp())
@@ -2256,7 +2287,7 @@ grant execute on function tollgate.request_cancellation(text,text) to tollgate_a
 CREATE OR REPLACE FUNCTION tollgate.return_to_grants(p_organization text, p_token_type text, p_hold text, p_grant_ids bigint[], p_grant_amounts bigint[], p_consumed bigint, p_actor text, p_at timestamp with time zone)
  RETURNS tollgate.movement[]
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_movements tollgate.movement[];
@@ -2295,7 +2326,7 @@ alter function tollgate.return_to_grants(text,text,text,bigint[],bigint[],bigint
 CREATE OR REPLACE FUNCTION tollgate.settle_time(p_organization text, p_token_type text, p_until timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   v_balance   tollgate.balances;
@@ -2353,11 +2384,10 @@ begin
 
     -- 3. The period that is over, and the next one's allowance.
     if v_balance.refresh_date <= v_event_at then
-      select c.anchor, c.time_zone, coalesce(a.tokens, 0)
+      select c.anchor, c.time_zone, tollgate.allowance_at(o.plan, p_token_type, v_event_at)
         into strict v_anchor, v_time_zone, v_allowance
         from public.organizations o
         join tollgate.billing_cycles c on c.organization_id = o.id
-        left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = p_token_type
        where o.id = p_organization;
       v_next := tollgate.next_boundary(v_anchor, v_time_zone, v_event_at);
 
@@ -2402,7 +2432,7 @@ CREATE OR REPLACE FUNCTION tollgate.store_result(p_organization text, p_job text
  RETURNS TABLE(outcome text, state text)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -2430,7 +2460,7 @@ CREATE OR REPLACE FUNCTION tollgate.token_stats(p_organization text, p_principal
  RETURNS TABLE(outcome text, token_type text, available bigint, held bigint, used bigint, allocated bigint, refresh_date timestamp with time zone)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -2474,7 +2504,7 @@ CREATE OR REPLACE FUNCTION tollgate.withdraw_job(p_organization text, p_job text
  RETURNS TABLE(outcome text, is_repeat boolean, state text)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO ''
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column

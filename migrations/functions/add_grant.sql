@@ -14,7 +14,7 @@ create or replace function tollgate.add_grant(
   p_effective_at timestamptz
 ) returns bigint
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_grant bigint;

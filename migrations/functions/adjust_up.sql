@@ -3,7 +3,7 @@
 create or replace function tollgate.adjust_up(p_organization text, p_token_type text, p_amount bigint, p_actor text, p_at timestamptz)
   returns void
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_grant bigint;

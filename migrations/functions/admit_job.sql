@@ -17,7 +17,7 @@ create or replace function tollgate.admit_job(
   p_time_budget   interval
 ) returns table (outcome text, is_repeat boolean, job_id text, answer jsonb, state text, token_type text, tokens bigint, available bigint)
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -37,7 +37,8 @@ begin
   end if;
 
   select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, p_job) c;
-  if v_claim.outcome = 'key_reused' then
+  -- A deduction's record names no job.
+  if v_claim.outcome = 'key_reused' or (v_claim.outcome = 'answered' and v_claim.job_id is null) then
     outcome := 'key_reused';
     return next;
     return;

@@ -4,7 +4,7 @@
 create or replace function tollgate.apply_catalogue(p_digest text, p_content jsonb)
   returns integer
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_version integer;

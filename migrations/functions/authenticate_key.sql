@@ -2,7 +2,7 @@
 create or replace function tollgate.authenticate_key(p_key_hash bytea)
   returns table (id text, organization_id text, scopes text[])
   language sql stable security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   select k.id, k.organization_id, k.scopes
     from tollgate.api_keys k

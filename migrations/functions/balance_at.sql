@@ -4,7 +4,7 @@
 create or replace function tollgate.balance_at(p_balance tollgate.balances, p_at timestamptz)
   returns table (available bigint, held bigint, used_in_period bigint, allocated bigint, refresh_date timestamptz)
   language plpgsql stable security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -14,6 +14,7 @@ declare
   v_ends_at   timestamptz;
   v_anchor    timestamptz;
   v_time_zone text;
+  v_plan      text;
   v_allowance bigint;
   v_owed      bigint;
   v_unpaid    bigint;
@@ -57,14 +58,14 @@ begin
   allocated := p_balance.allocated;
   refresh_date := p_balance.refresh_date;
   if refresh_date <= p_at then
-    select c.anchor, c.time_zone, coalesce(a.tokens, 0)
-      into strict v_anchor, v_time_zone, v_allowance
+    select c.anchor, c.time_zone, o.plan
+      into strict v_anchor, v_time_zone, v_plan
       from public.organizations o
       join tollgate.billing_cycles c on c.organization_id = o.id
-      left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = p_balance.token_type
      where o.id = p_balance.organization_id;
     v_owed := p_balance.owed;
     while refresh_date <= p_at loop
+      v_allowance := tollgate.allowance_at(v_plan, p_balance.token_type, refresh_date);
       v_unpaid := greatest(0, v_owed - v_allowance);
       allocated := v_allowance - (v_owed - v_unpaid);
       v_owed := v_unpaid;

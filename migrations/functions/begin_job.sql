@@ -7,7 +7,7 @@
 create or replace function tollgate.begin_job(p_organization text, p_job text)
   returns table (outcome text, state text, code text, feature text, tokens bigint, time_budget_ms bigint)
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -32,7 +32,8 @@ begin
     v_now := tollgate.lock_balances(array[v_job.organization_id], array[v_job.token_type]);
 
     update tollgate.holds h
-       set expires_at = v_now + v_job.time_budget + interval '24 hours'
+       -- Never earlier than it was: next_change_at stays right.
+       set expires_at = greatest(h.expires_at, v_now + v_job.time_budget + interval '24 hours')
      where h.organization_id = v_job.organization_id and h.id = v_job.hold_id and h.state = 'held';
     if not found then
       select h.* into strict v_hold

@@ -7,7 +7,7 @@ create or replace function tollgate.capture_holds(
   p_amounts       bigint[]
 ) returns table (ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
   language sql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   select h.ordinal, h.outcome, h.is_repeat, h.captured, h.returned
     from tollgate.end_holds(p_organizations, p_hold_ids, 'capture', p_amounts,

@@ -5,7 +5,7 @@
 -- Locks: the organization (the update itself), then its balances.
 create or replace function tollgate.change_plan() returns trigger
   language plpgsql security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 declare

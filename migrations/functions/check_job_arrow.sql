@@ -1,7 +1,7 @@
 -- The arrows of a job's life, and no others.
 create or replace function tollgate.check_job_arrow() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   if (old.state, new.state) not in (

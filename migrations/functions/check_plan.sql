@@ -1,7 +1,7 @@
 -- Refuses a plan that the catalogue does not have, and says which it has. Reads only.
 create or replace function tollgate.check_plan(p_plan text) returns void
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (select from tollgate.current_allowances a where a.plan = p_plan) then

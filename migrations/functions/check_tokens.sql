@@ -7,7 +7,7 @@
 create or replace function tollgate.check_tokens(p_organization text, p_principal text, p_feature text)
   returns table (outcome text, token_type text, tokens bigint, available bigint)
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$

@@ -7,7 +7,7 @@
 create or replace function tollgate.claim_key(p_organization text, p_key text, p_request_hash bytea, p_job text)
   returns table (outcome text, job_id text, answer jsonb)
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare

@@ -5,7 +5,7 @@
 create or replace function tollgate.create_balances(p_organizations text[], p_token_types text[], p_at timestamptz)
   returns void
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_new record;

@@ -15,7 +15,7 @@ create or replace function tollgate.deduct_tokens(
   p_request_hash bytea
 ) returns table (outcome text, is_repeat boolean, token_type text, tokens bigint, available bigint)
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -35,7 +35,8 @@ begin
 
   if p_key is not null then
     select c.* into strict v_claim from tollgate.claim_key(p_organization, p_key, p_request_hash, null) c;
-    if v_claim.outcome = 'key_reused' then
+    -- A job's record has another answer.
+    if v_claim.outcome = 'key_reused' or (v_claim.outcome = 'answered' and v_claim.job_id is not null) then
       outcome := 'key_reused';
       return next;
       return;

@@ -6,16 +6,17 @@
 -- Locks: the balance. Every run is an edit of its own, as SQL users expect.
 create or replace function tollgate.edit_balance() returns trigger
   language plpgsql security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 declare
-  -- What a number on the wire can hold.
-  c_largest constant bigint := 9007199254740991;
+  -- Far below what a number on the wire can hold (2^53 - 1), so that whatever is held or granted beside it fits too.
+  c_largest constant bigint := 1000000000000000;
   v_actor   text := 'sql:' || coalesce(nullif(nullif(current_setting('role', true), ''), 'none'), session_user);
   v_now     timestamptz;
   v_balance tollgate.balances;
   v_change  bigint;
+  v_settled boolean := false;
 begin
   if tg_op = 'UPDATE' and (new.organization_id, new.token_type) is distinct from (old.organization_id, old.token_type) then
     raise exception 'tollgate: a balance stays with its organization and token type; adjust both balances instead'
@@ -35,7 +36,10 @@ begin
     raise exception 'tollgate: total_allocated must lie between 0 and %', c_largest using errcode = 'check_violation';
   end if;
 
-  v_now := tollgate.lock_balances(array[new.organization_id], array[new.token_type]);
+  -- All of the organization's, in the order of everybody else: a statement over several rows edits them in the order of its
+  -- plan, and would meet a hold or a plan change half-way in the other direction.
+  select tollgate.lock_balances(array_agg(new.organization_id), array_agg(t.token_type order by t.token_type)) into strict v_now
+    from (select distinct a.token_type from tollgate.current_allowances a) t;
   select b.* into strict v_balance
     from tollgate.balances b
    where b.organization_id = new.organization_id and b.token_type = new.token_type;
@@ -44,6 +48,9 @@ begin
     if new.refresh_date <= v_balance.period_start then
       raise exception 'tollgate: refresh_date must lie after the period''s start, %', v_balance.period_start
         using errcode = 'check_violation';
+    end if;
+    if new.refresh_date > v_now + interval '10 years' then
+      raise exception 'tollgate: refresh_date must lie within the next ten years' using errcode = 'check_violation';
     end if;
     update tollgate.grants g
        set expires_at = new.refresh_date
@@ -55,6 +62,7 @@ begin
      where b.organization_id = new.organization_id and b.token_type = new.token_type;
     if new.refresh_date <= v_now then
       perform tollgate.settle_time(new.organization_id, new.token_type, v_now);
+      v_settled := true;
     end if;
     select b.* into strict v_balance
       from tollgate.balances b
@@ -64,6 +72,8 @@ begin
   v_change := case
     when new.balance is null then 0
     when tg_op = 'INSERT' then new.balance - v_balance.available
+    -- The period that the writer saw is over: its difference would come on top of the new allowance.
+    when v_settled and new.balance is distinct from old.balance then new.balance - v_balance.available
     else new.balance - old.balance
   end;
   if v_balance.available + v_change < 0 then

@@ -14,7 +14,7 @@ create or replace function tollgate.end_holds(
   p_of_jobs       boolean
 ) returns table (ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -98,7 +98,7 @@ begin
         || row(v_hold.organization_id, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, v_hold.id, null, v_row.actor, v_now)::tollgate.movement;
       insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at)
       values (v_hold.organization_id, substring(v_hold.principal from '^user:(.*)$'), v_hold.feature, v_charge,
-              coalesce(v_row.metadata, '{}')
+              (coalesce(v_row.metadata, '{}') - array['holdId', 'jobId', 'principal', 'debt'])
                 || jsonb_strip_nulls(jsonb_build_object('holdId', v_hold.id, 'jobId', v_hold.job_id, 'principal', v_hold.principal)), v_now);
     end if;
     if v_charge < v_hold.amount then

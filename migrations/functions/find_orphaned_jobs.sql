@@ -3,7 +3,7 @@
 create or replace function tollgate.find_orphaned_jobs(p_after timestamptz, p_after_job text, p_limit integer)
   returns table (organization_id text, job_id text, state text, created_at timestamptz)
   language sql stable security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   select j.organization_id, j.id, j.state, j.created_at
     from tollgate.jobs j

@@ -2,7 +2,7 @@
 -- depend on the session's zone. Pure; locks nothing.
 create or replace function tollgate.grace() returns interval
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   select interval '168 hours'
 $$;

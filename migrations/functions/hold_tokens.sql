@@ -9,7 +9,7 @@ create or replace function tollgate.hold_tokens(
   p_lifetimes     interval[]
 ) returns table (ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamptz)
   language sql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   select h.ordinal, h.outcome, h.is_repeat, h.token_type, h.amount, h.available, h.expires_at
     from tollgate.place_holds(

@@ -2,7 +2,7 @@
 create or replace function tollgate.job_to_run(p_organization text, p_job text)
   returns table (state text, feature text, input jsonb)
   language sql stable security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   select j.state, j.feature, j.input
     from tollgate.jobs j

@@ -8,7 +8,7 @@
 create or replace function tollgate.lapse_holds(p_organization text, p_token_type text, p_after timestamptz, p_until timestamptz)
   returns void
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_movements tollgate.movement[];

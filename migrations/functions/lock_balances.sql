@@ -6,7 +6,7 @@
 create or replace function tollgate.lock_balances(p_organizations text[], p_token_types text[])
   returns timestamptz
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 declare

@@ -3,7 +3,7 @@
 create or replace function tollgate.next_boundary(p_anchor timestamptz, p_time_zone text, p_after timestamptz)
   returns timestamptz
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_anchor timestamp := p_anchor at time zone p_time_zone;

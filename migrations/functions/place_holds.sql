@@ -18,7 +18,7 @@ create or replace function tollgate.place_holds(
   p_is_gated      boolean
 ) returns table (ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamptz)
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -74,7 +74,8 @@ begin
       when v_row.token_type is null then 'feature_unknown'
       when v_row.is_id is not true then 'id_invalid'
       when v_row.amount is null or v_row.amount <= 0 or v_row.amount > 9007199254740991 then 'amount_invalid'
-      when v_row.lifetime is null or v_row.lifetime <= interval '0' or v_row.lifetime > c_longest then 'lifetime_invalid'
+      -- As instants: an interval counts a month as 30 days where it is compared, and as what it is where it is added.
+      when v_row.lifetime is null or v_now + v_row.lifetime <= v_now or v_now + v_row.lifetime > v_now + c_longest then 'lifetime_invalid'
     end;
     if outcome is not null then
       return next;
@@ -156,11 +157,11 @@ begin
 
   update tollgate.balances b
      set next_change_at = n.expires_at
-    from (select u.organization_id, coalesce(u.token_type, f.token_type) as token_type, v_now + min(u.lifetime) as expires_at
+    from (select u.organization_id, coalesce(u.token_type, f.token_type) as token_type, min(v_now + u.lifetime) as expires_at
             from unnest(p_organizations, p_features, p_token_types, p_lifetimes, p_refusals)
                    as u (organization_id, feature, token_type, lifetime, refusal)
             left join tollgate.current_features f on f.feature = u.feature
-           where u.refusal is null and u.lifetime > interval '0' and u.lifetime <= c_longest
+           where u.refusal is null and v_now + u.lifetime > v_now and v_now + u.lifetime <= v_now + c_longest
            group by u.organization_id, coalesce(u.token_type, f.token_type)) n
    where b.organization_id = n.organization_id and b.token_type = n.token_type and b.next_change_at > n.expires_at;
 

@@ -6,7 +6,7 @@
 create or replace function tollgate.post_movements(p_movements tollgate.movement[])
   returns void
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 declare

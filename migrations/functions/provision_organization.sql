@@ -2,7 +2,7 @@
 -- Locks: its balances, new in this transaction. A second insert of the same id is refused by the primary key.
 create or replace function tollgate.provision_organization() returns trigger
   language plpgsql security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 declare

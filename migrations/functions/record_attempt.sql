@@ -5,7 +5,7 @@ create or replace function tollgate.record_attempt(
   p_model text, p_provider_request text, p_http_status integer, p_usage jsonb
 ) returns void
   language sql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   insert into tollgate.job_attempts as a
          (organization_id, job_id, attempt, outcome, model, provider_request_id, http_status, usage, started_at, ended_at)

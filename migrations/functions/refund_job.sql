@@ -5,7 +5,7 @@
 create or replace function tollgate.refund_job(p_organization text, p_job text, p_code text)
   returns table (outcome text, is_repeat boolean, tokens bigint, code text)
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column

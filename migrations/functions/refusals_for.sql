@@ -4,7 +4,7 @@
 create or replace function tollgate.refusals_for(p_principals text[], p_organizations text[])
   returns text[]
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
 as $$

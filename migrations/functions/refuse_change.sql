@@ -2,7 +2,7 @@
 -- superusers as well.
 create or replace function tollgate.refuse_change() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   raise exception 'tollgate: % is append-only; book a correction instead', tg_table_schema || '.' || tg_table_name

@@ -1,7 +1,7 @@
 -- A hold ends once (I4), also for whoever comes with plain SQL: what has ended stays as it ended.
 create or replace function tollgate.refuse_second_end() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 begin
   raise exception 'tollgate: hold % has ended as %; a hold ends once', old.id, old.state

@@ -3,7 +3,7 @@
 create or replace function tollgate.request_cancellation(p_organization text, p_job text)
   returns table (state text)
   language sql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
   update tollgate.jobs j
      set cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp())

@@ -14,7 +14,7 @@ create or replace function tollgate.return_to_grants(
   p_at            timestamptz
 ) returns tollgate.movement[]
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_movements tollgate.movement[];

@@ -6,7 +6,7 @@
 create or replace function tollgate.settle_time(p_organization text, p_token_type text, p_until timestamptz)
   returns void
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_balance   tollgate.balances;
@@ -64,11 +64,10 @@ begin
 
     -- 3. The period that is over, and the next one's allowance.
     if v_balance.refresh_date <= v_event_at then
-      select c.anchor, c.time_zone, coalesce(a.tokens, 0)
+      select c.anchor, c.time_zone, tollgate.allowance_at(o.plan, p_token_type, v_event_at)
         into strict v_anchor, v_time_zone, v_allowance
         from public.organizations o
         join tollgate.billing_cycles c on c.organization_id = o.id
-        left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = p_token_type
        where o.id = p_organization;
       v_next := tollgate.next_boundary(v_anchor, v_time_zone, v_event_at);
 

@@ -6,7 +6,7 @@
 create or replace function tollgate.store_result(p_organization text, p_job text, p_result jsonb, p_usage jsonb)
   returns table (outcome text, state text)
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column

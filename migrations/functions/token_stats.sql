@@ -4,7 +4,7 @@
 create or replace function tollgate.token_stats(p_organization text, p_principal text)
   returns table (outcome text, token_type text, available bigint, held bigint, used bigint, allocated bigint, refresh_date timestamptz)
   language plpgsql volatile security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
 as $$
 #variable_conflict use_column

@@ -114,7 +114,9 @@ describe('a deduction', () => {
   });
 
   test('writes the usage log with its metadata, which cannot pass for our own words', async () => {
-    await ask('deduct', { metadata: { questId: 'q-1', principal: 'user:somebody-else', holdId: 'x' } });
+    await ask('deduct', {
+      metadata: { questId: 'q-1', principal: 'user:somebody-else', holdId: 'x', jobId: 'forged', debt: true },
+    });
     expect(await usageLog()).toEqual([
       {
         user_id: null,

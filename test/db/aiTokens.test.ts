@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { holdTokens } from '../../db/holds.ts';
 import { PLANS, TOKEN_LIMITS, TOKEN_TYPES } from '../../domain/catalog.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
@@ -305,6 +306,92 @@ describe('a refresh date', () => {
   });
 });
 
+describe('found by attack', () => {
+  it('a balance and a passed refresh date in one statement set the balance, not that on top of the new allowance', async () => {
+    const { organizationId, ...rest } = await createOrganization(sql, 'pro');
+    const holder = holderOf(database.api, { organizationId, ...rest });
+    await holder.hold('h', 30);
+    await holder.capture('h');
+    const { rows } = await sql.query(
+      `update ai_tokens set balance = total_allocated, refresh_date = clock_timestamp() where ${LEADS} returning balance`,
+      [organizationId],
+    );
+    expect(rows).toEqual([{ balance: 50 }]);
+  });
+
+  it.each(['infinity', '2200-01-01'])('a refresh date beyond ten years is refused: %s', async (date) => {
+    const organizationId = await newOrganization();
+    await expect(
+      sql.query(`update ai_tokens set refresh_date = '${date}' where ${LEADS}`, [organizationId]),
+    ).rejects.toThrow('refresh_date must lie within the next ten years');
+  });
+
+  it('edits of all types, holds on all types and plan changes at once never deadlock', async () => {
+    const { organizationId, ...rest } = await createOrganization(sql, 'pro');
+    for (let n = 0; n < 40; n++) await newOrganization('starter');
+    const holder = holderOf(database.api, { organizationId, ...rest });
+    const features = [
+      'generate_insight',
+      'forecast_revenue',
+      'generate_leads',
+      'analyze_strategy',
+      'generate_goal',
+    ] as const;
+    const ends = await Promise.allSettled(
+      Array.from({ length: 36 }, (_, n) => {
+        switch (n % 3) {
+          case 0:
+            return sql.query('update ai_tokens set balance = balance + 1 where organization_id = $1', [organizationId]);
+          case 1:
+            return sql.query('update organizations set plan = $2 where id = $1', [
+              organizationId,
+              n % 2 ? 'pro' : 'enterprise',
+            ]);
+          default:
+            return holdTokens(
+              database.api,
+              features.map((feature) => holder.request(`${feature}-${n}`, 1, { feature })),
+            );
+        }
+      }),
+    );
+    expect(ends.flatMap((end) => (end.status === 'rejected' ? [String(end.reason)] : []))).toEqual([]);
+  });
+
+  it('a catalogue that changes does not rewrite periods that had begun before it, looked at or not', async () => {
+    const [seen, unseen] = [await newOrganization(), await newOrganization()];
+    for (const organizationId of [seen, unseen]) await elapse(sql, organizationId, '32 days');
+    await sql.query('update ai_tokens set balance = balance where organization_id = $1', [seen]);
+    const view = async () =>
+      (
+        await sql.query(
+          `select balance from ai_tokens where organization_id = any ($1) and token_type = 'lead_generation'`,
+          [[seen, unseen]],
+        )
+      ).rows;
+    expect(await view()).toEqual([{ balance: 50 }, { balance: 50 }]);
+    const client = await sql.connect();
+    try {
+      await client.query('begin');
+      const { rows } = await client.query(
+        `insert into tollgate.catalogue_versions (digest) values ('smaller') returning version`,
+      );
+      await client.query(
+        `insert into tollgate.catalogue_allowances select $1, a.plan, a.token_type, 1 from tollgate.catalogue_allowances a where a.version = 1`,
+        [rows[0].version],
+      );
+      const after = await client.query(
+        `select balance from ai_tokens where organization_id = any ($1) and token_type = 'lead_generation'`,
+        [[seen, unseen]],
+      );
+      expect(after.rows).toEqual([{ balance: 50 }, { balance: 50 }]);
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
+});
+
 describe('what is refused says what to do instead', () => {
   const refusals: [what: string, statement: string, message: RegExp][] = [
     [
@@ -319,13 +406,13 @@ describe('what is refused says what to do instead', () => {
     ],
     [
       'more than a number can hold',
-      `update ai_tokens set balance = 9007199254740992 where ${LEADS}`,
-      /the largest is 9007199254740991/,
+      `update ai_tokens set balance = 1000000000000001 where ${LEADS}`,
+      /the largest is 1000000000000000/,
     ],
     [
       'a sum that overflows',
       `update ai_tokens set balance = 9223372036854775807 where ${LEADS}`,
-      /the largest is 9007199254740991/,
+      /the largest is 1000000000000000/,
     ],
     [
       'a negative total',

@@ -136,14 +136,14 @@ describe.each(ROLES)('by %s', (role) => {
 
     it('select token_type, balance shows every token type that was given', async () => {
       await on(kind, role, async (client) => {
-        // A new one has nothing until it is used, or named as here.
+        // A new one has nothing until it is used, or edited as here.
         if (kind === 'new') await client.query(PROVISION);
         const { rows } = await twice(client, BALANCES);
         expect(rows.find(({ token_type }) => token_type === 'goal_generation')).toEqual({
           token_type: 'goal_generation',
           balance: kind === 'starter' ? 0 : 20,
         });
-        expect(rows).toHaveLength(kind === 'new' ? 1 : 5);
+        expect(rows).toHaveLength(5);
       });
     });
 

@@ -122,7 +122,7 @@ describe('a database that was migrated before', () => {
   it('applies a function whose text has changed, and it stays the ledger’s and closed to the public', async () => {
     await writeFile(
       join(folder, 'functions/grace.sql'),
-      `create or replace function tollgate.grace() returns interval language sql immutable set search_path = '' as $$ select interval '5 hours' $$;`,
+      `create or replace function tollgate.grace() returns interval language sql immutable set search_path = pg_catalog, pg_temp as $$ select interval '5 hours' $$;`,
     );
     expect((await run()).applied).toEqual(['functions/grace.sql']);
     expect((await run()).applied).toEqual([]);
@@ -137,7 +137,7 @@ describe('a database that was migrated before', () => {
   it('applies a new function: it becomes the ledger’s and closed to the public', async () => {
     await writeFile(
       join(folder, 'functions/brand_new.sql'),
-      `create or replace function tollgate.brand_new() returns integer language sql set search_path = '' as $$ select 1 $$;`,
+      `create or replace function tollgate.brand_new() returns integer language sql set search_path = pg_catalog, pg_temp as $$ select 1 $$;`,
     );
     expect((await run()).applied).toEqual(['functions/brand_new.sql']);
     expect(

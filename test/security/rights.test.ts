@@ -377,7 +377,8 @@ describe('S10: functions', () => {
         name,
         owner: 'tollgate_ledger',
         settings: [
-          'search_path=""',
+          // Not empty: that puts the session's own temporary schema first, and with it the caller's own type "text".
+          'search_path=pg_catalog, pg_temp',
           ...(keyed.includes(name) ? ['enable_seqscan=off'] : []),
           ...(generic.includes(name) ? ['plan_cache_mode=force_generic_plan'] : []),
         ],
@@ -549,6 +550,53 @@ describe('S10: a member with SQL', () => {
         expect(await attempt(client, text), text).toBe('refused');
       }
     });
+  });
+});
+
+describe('S10: code of the caller’s own', () => {
+  /** A type of the caller's that stands in the way of one of PostgreSQL's, with a check that acts as whoever meets it. */
+  const PLANT = `
+    create function pg_temp.evil(x pg_catalog.text) returns boolean language plpgsql as $$ begin
+      if current_user = 'tollgate_ledger' then
+        perform pg_catalog.set_config('tollgate.organizations', 'theirs', true);
+        update tollgate.balances set available = 0 where organization_id = 'theirs';
+        raise exception 'ran as the ledger';
+      end if;
+      return true; end $$;
+    create domain pg_temp.text as pg_catalog.text check (pg_temp.evil(value));
+    create domain pg_temp.bigint as pg_catalog.int8 check (pg_temp.evil(value::pg_catalog.text));
+    create domain pg_temp.timestamptz as pg_catalog.timestamptz check (pg_temp.evil(value::pg_catalog.text))`;
+
+  it.each([
+    [
+      'tollgate_api',
+      `select outcome from tollgate.deduct_tokens('ours', 'PRINCIPAL', 'evil', 'generate_leads', '{}', null, null)`,
+      'deducted',
+    ],
+    ['tollgate_api', `select outcome from tollgate.check_tokens('ours', 'PRINCIPAL', 'generate_leads')`, 'sufficient'],
+  ])('of %s never runs as the ledger: %s', async (role, statement, outcome) => {
+    await as(role, async (client) => {
+      await client.query(PLANT);
+      const { rows } = await client.query(statement.replace('PRINCIPAL', ours.principal));
+      expect(rows).toEqual([{ outcome }]);
+    });
+  });
+
+  it('of a member never runs as the ledger, in the view that computes what time has done', async () => {
+    await as(
+      'authenticated',
+      async (client) => {
+        await client.query('reset role');
+        await client.query(
+          `update tollgate.balances set next_change_at = clock_timestamp() where organization_id = 'ours'`,
+        );
+        await client.query('set local role authenticated');
+        await client.query(PLANT);
+        const { rowCount } = await client.query('select balance from ai_tokens');
+        expect(rowCount).toBe(5);
+      },
+      'ours-member',
+    );
   });
 });
 
