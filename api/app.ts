@@ -62,7 +62,7 @@ export function createApp({
   app.route('/', healthRoutes({ pool, workflows, isDraining }));
   const limits = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
   app.route(JOBS_PATH, jobRoutes({ pool, sessions, workflows, waiters, limits, log }));
-  app.route(HOLDS_PATH, holdRoutes({ pool, sessions }));
+  app.route(HOLDS_PATH, holdRoutes({ pool, sessions, log }));
   app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));

@@ -32,7 +32,7 @@ if (import.meta.main) {
     log,
     isDraining: () => false,
   });
-  app.post(FOIL_PATH, authenticated({ pool, sessions }), optionalIdempotencyKey, jsonBody, async (c) => {
+  app.post(FOIL_PATH, authenticated({ pool, sessions, log }), optionalIdempotencyKey, jsonBody, async (c) => {
     const { organizationId } = tokenRequest.parse(c.get('body'));
     const { rows } = await pool.query({
       name: 'foil',

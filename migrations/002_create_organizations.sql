@@ -17,11 +17,13 @@ begin
       using errcode = 'datatype_mismatch';
   end loop;
 
+  -- Ids stand in lists (tollgate.organizations), in workflow ids and in addresses: no commas, no blanks.
   if to_regclass('public.organizations') is not null then
     for found in
-      execute $query$ select o.id from public.organizations o where o.id !~ '^[A-Za-z0-9_-]{1,64}$' limit 1 $query$
+      execute $ids$ select o.id from public.organizations o where o.id !~ '^[A-Za-z0-9_-]{1,64}$' order by o.id limit 1 $ids$
     loop
-      raise exception 'tollgate: the organization "%" has an id that is not 1 to 64 letters, digits, _ or -; give it another one first', found.id
+      raise exception 'tollgate: organizations has the id "%"; ids are 1 to 64 of the characters A-Z a-z 0-9 _ - here; rename it, and those like it, first: update organizations set id = … where id = %',
+        found.id, quote_literal(found.id)
         using errcode = 'check_violation';
     end loop;
   end if;
@@ -55,6 +57,11 @@ create table if not exists public.user_profiles (
 );
 alter table public.organizations
   add column if not exists plan text not null default 'starter';
+alter table public.user_profiles
+  add column if not exists organization_id text references public.organizations (id),
+  add column if not exists role            text not null default 'member';
+create index if not exists user_profiles_organization_id_idx on public.user_profiles (organization_id);
+
 do $$
 begin
   if not exists (select from pg_catalog.pg_constraint c
@@ -63,18 +70,15 @@ begin
   end if;
 end
 $$;
-alter table public.user_profiles
-  add column if not exists organization_id text references public.organizations (id),
-  add column if not exists role            text not null default 'member';
-create index if not exists user_profiles_organization_id_idx on public.user_profiles (organization_id);
 
 -- Supabase's apps keep the auth user's uuid there, and it is compared as text everywhere. For a text column the cast is
--- nothing and the primary key serves; a uuid needs an index of its own.
+-- nothing and the primary key serves; a uuid, or a number, needs an index of its own. Unique, because
+-- else, before the first analyze, a member was looked up among all of her organization: 2,001 rows read instead of 1.
 do $$
 begin
   if exists (select from pg_catalog.pg_attribute a
-              where a.attrelid = 'public.user_profiles'::regclass and a.attname = 'id' and a.atttypid = 'uuid'::regtype) then
-    create index if not exists user_profiles_id_text_idx on public.user_profiles ((id::text));
+              where a.attrelid = 'public.user_profiles'::regclass and a.attname = 'id' and a.atttypid not in ('text'::regtype, 'varchar'::regtype)) then
+    create unique index if not exists user_profiles_id_text_idx on public.user_profiles ((id::text));
   end if;
 end
 $$;
@@ -116,7 +120,9 @@ create policy member_reads_own_profile on public.user_profiles for select to aut
 create policy ledger_sees_cycles on tollgate.billing_cycles for all to tollgate_ledger using (true) with check (true);
 create policy auditor_reads_cycles on tollgate.billing_cycles for select to tollgate_auditor using (true);
 
-revoke all on public.organizations, public.user_profiles from public, anon, authenticated;
+-- From each by name: Supabase's default privileges give everything to them, and with it more than rows: a trigger of
+-- theirs would run with the rights of whoever writes the row.
+revoke all on public.organizations, public.user_profiles from public, anon, authenticated, service_role;
 grant select on public.organizations, public.user_profiles to tollgate_ledger, tollgate_api, tollgate_worker, tollgate_auditor, authenticated;
 grant select, insert, update, delete on public.organizations, public.user_profiles to service_role;
 grant select, insert, update on tollgate.billing_cycles to tollgate_ledger;

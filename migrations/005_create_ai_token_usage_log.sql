@@ -23,6 +23,9 @@ create policy service_reads_usage on public.ai_token_usage_log for select to ser
 create policy member_reads_usage on public.ai_token_usage_log for select to authenticated
   using (organization_id in (select p.organization_id from public.user_profiles p where p.id::text = (select auth.uid()::text)));
 
-revoke all on public.ai_token_usage_log from public, anon, authenticated;
+-- From each by name, and the sequence with it: under Supabase's default privileges a trigger of service_role would run here
+-- with the ledger's rights, and anon could set the sequence back, after which every deduction would fail on its id.
+revoke all on public.ai_token_usage_log from public, anon, authenticated, service_role;
+revoke all on sequence public.ai_token_usage_log_id_seq from public, anon, authenticated, service_role;
 grant select, insert on public.ai_token_usage_log to tollgate_ledger;
 grant select on public.ai_token_usage_log to tollgate_api, tollgate_worker, tollgate_auditor, service_role, authenticated;

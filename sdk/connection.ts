@@ -24,28 +24,41 @@ const DEFAULT_TIMEOUT_MS = 10_000;
 const LONGEST_PAUSE_MS = 10_000;
 
 /**
- * One request, with its repeats: an answer that never came, a 429 and a 503 are tried again, after Retry-After where that
- * is said. A write carries the same Idempotency-Key every time, so a repeat of what did take effect changes nothing.
- * Throws TollgateError.
+ * One request, with its repeats: an answer that never came, a 429 and a 5xx are tried again, after Retry-After where that is
+ * said. A write carries the same Idempotency-Key every time, so a repeat of what did take effect changes nothing.
+ * `isReplay` tells that an earlier call, not an attempt of this one, had the effect. Throws TollgateError.
  */
-export async function request(path: string, write?: { body: unknown; idempotencyKey: string }): Promise<unknown> {
+export async function request<Answer>(
+  path: string,
+  write?: { body: unknown; idempotencyKey: string },
+): Promise<{ answer: Answer; isReplay: boolean }> {
   const { url, apiKey, accessToken, timeoutMs = DEFAULT_TIMEOUT_MS } = configuration();
+  if (write !== undefined && !/^[\x20-\x7e]{1,255}$/.test(write.idempotencyKey)) {
+    throw new RangeError('An idempotencyKey is 1 to 255 printable ASCII characters, a UUID for example.');
+  }
   for (let attempt = 1; ; attempt++) {
     const credential = accessToken === undefined ? apiKey : await accessToken();
-    const sent = fetch(new URL(path, url), {
+    const sent = fetch(`${url.replace(/\/+$/, '')}${path}`, {
       method: write === undefined ? 'GET' : 'POST',
       headers: {
         ...(credential ? { Authorization: `Bearer ${credential}` } : {}),
         ...(write === undefined ? {} : { 'Content-Type': 'application/json', 'Idempotency-Key': write.idempotencyKey }),
       },
       ...(write === undefined ? {} : { body: JSON.stringify(write.body) }),
+      // A redirect would turn a write into a read, and carry the credential to wherever it points.
+      redirect: 'error',
       signal: AbortSignal.timeout(timeoutMs),
     }).then(async (response) => ({ response, text: await response.text() }));
     const answer = await sent.catch((cause: unknown) => ({ cause }));
-    if ('response' in answer && answer.response.ok) return JSON.parse(answer.text);
-
+    if ('response' in answer && answer.response.ok) {
+      const body = parsed(answer.text);
+      if (body !== null) {
+        const isReplay = answer.response.headers.get('idempotent-replayed') === 'true' && attempt === 1;
+        return { answer: body as Answer, isReplay };
+      }
+    }
     const retryAfterMs = 'response' in answer ? mayRepeat(answer.response) : 0;
-    if (retryAfterMs === null || attempt === ATTEMPTS) throw trouble(answer);
+    if (retryAfterMs === null || attempt === ATTEMPTS) throw trouble(answer, write?.idempotencyKey ?? null);
     await pause(Math.max(retryAfterMs, Math.random() * 100 * 2 ** attempt));
   }
 }
@@ -68,32 +81,47 @@ function configuration(): TollgateConfiguration {
 
 /** How long to wait before the repeat, in milliseconds; null when a repeat would get the same answer. */
 function mayRepeat(response: Response): number | null {
-  if (response.status !== 429 && response.status !== 503) return null;
+  if (response.status !== 429 && response.status < 500) return null;
   const seconds = Number(response.headers.get('retry-after') ?? 0);
   return Number.isFinite(seconds) ? Math.min(seconds * 1_000, LONGEST_PAUSE_MS) : 0;
 }
 
-function trouble(answer: { response: Response; text: string } | { cause: unknown }): TollgateError {
+function trouble(
+  answer: { response: Response; text: string } | { cause: unknown },
+  idempotencyKey: string | null,
+): TollgateError {
   if ('cause' in answer) {
-    return new TollgateError({
-      code: 'unreachable',
-      detail:
-        'Tollgate cannot be reached. Whether the last request took effect is not known; repeat it under its Idempotency-Key.',
-      cause: answer.cause,
-    });
+    return new TollgateError(
+      {
+        code: 'unreachable',
+        detail:
+          'Tollgate cannot be reached. What the last request did is not known; repeat it under its idempotencyKey.',
+        cause: answer.cause,
+      },
+      idempotencyKey,
+    );
   }
   const { response, text } = answer;
+  const problem = parsed(text) as Problem | null;
+  if (typeof problem?.code === 'string') return new TollgateError(problem, idempotencyKey);
+  // Not ours: a proxy's page, for example.
+  return new TollgateError(
+    {
+      code: 'unreachable',
+      detail: `Something between here and Tollgate answered ${response.status}, and not in Tollgate's words. Check the url.`,
+      cause: undefined,
+    },
+    idempotencyKey,
+  );
+}
+
+function parsed(text: string): object | null {
   try {
-    const problem = JSON.parse(text) as Problem;
-    if (typeof problem.code === 'string') return new TollgateError(problem);
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' ? value : null;
   } catch {
-    // Not ours: a proxy's page, for example.
+    return null;
   }
-  return new TollgateError({
-    code: 'unreachable',
-    detail: `Something between here and Tollgate answered ${response.status}. Check the url.`,
-    cause: undefined,
-  });
 }
 
 function pause(ms: number): Promise<void> {

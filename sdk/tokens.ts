@@ -11,7 +11,8 @@ import { TollgateError } from './tollgateError.ts';
 
 /** What is left of one token type, in whole tokens; 0 for a name that is no token type. */
 export async function getTokenBalance(organizationId: string, tokenType: TokenType): Promise<number> {
-  return (await getAllTokenBalances(organizationId))[tokenType] ?? 0;
+  const balances = await getAllTokenBalances(organizationId);
+  return Object.hasOwn(balances, tokenType) ? balances[tokenType] : 0;
 }
 
 /** Whether the organization can pay for the feature now. False on a plan without it, and for a name that is no feature. */
@@ -56,7 +57,7 @@ export async function deductTokens(
 /** Totals and every token type with what is used, held and left, and the next refresh. */
 export async function getTokenStats(organizationId: string): Promise<TokenStats> {
   const query = new URLSearchParams({ organizationId });
-  return (await request(`/api/v1/tokens/stats?${query}`)) as TokenStats;
+  return (await request<TokenStats>(`/api/v1/tokens/stats?${query}`)).answer;
 }
 
 export {
@@ -76,7 +77,7 @@ async function checkBalance<Answer>(
   idempotencyKey = newIdempotencyKey(),
 ): Promise<Answer | 'feature_not_available'> {
   try {
-    return (await request('/api/v1/tokens/check-balance', { body, idempotencyKey })) as Answer;
+    return (await request<Answer>('/api/v1/tokens/check-balance', { body, idempotencyKey })).answer;
   } catch (error) {
     if (error instanceof TollgateError && error.code === 'feature_not_available') return 'feature_not_available';
     throw error;

@@ -10,17 +10,19 @@ export class TollgateError extends Error {
   readonly status: number | null;
   /** Names the request in Tollgate's log. */
   readonly requestId: string | null;
+  /** Under which the request was sent: repeat it under the same one, and what took effect is not done twice. */
+  readonly idempotencyKey: string | null;
 
-  constructor(problem: Pick<Problem, 'code' | 'detail' | 'status' | 'requestId'>);
-  constructor(unreachable: { code: 'unreachable'; detail: string; cause: unknown });
   constructor(
     problem:
       | Pick<Problem, 'code' | 'detail' | 'status' | 'requestId'>
       | { code: 'unreachable'; detail: string; cause: unknown },
+    idempotencyKey: string | null = null,
   ) {
     super(problem.detail, 'cause' in problem ? { cause: problem.cause } : {});
     this.code = problem.code;
     this.status = 'status' in problem ? problem.status : null;
     this.requestId = 'requestId' in problem ? problem.requestId : null;
+    this.idempotencyKey = idempotencyKey;
   }
 }

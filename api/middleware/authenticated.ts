@@ -1,5 +1,6 @@
 import { createMiddleware } from 'hono/factory';
 import type { Pool } from 'pg';
+import type { Logger } from 'pino';
 import { type ApiKeyScope, authenticateKey } from '../../db/apiKeys.ts';
 import { organizationOf } from '../../db/members.ts';
 import { type Caller, mayDo } from '../caller.ts';
@@ -10,6 +11,7 @@ import type { Sessions } from '../sessions.ts';
 export interface Authentication {
   pool: Pool;
   sessions: Sessions;
+  log: Logger;
 }
 
 /**
@@ -20,7 +22,13 @@ export function authenticated(authentication: Authentication, scope?: ApiKeyScop
   return createMiddleware<ApiEnv>(async (c, next) => {
     const caller = await callerOf(authentication, c.req.header('authorization'));
     if (caller === 'nobody') return problemReply(c, 'unauthorized');
-    if (caller === 'unavailable') return problemReply(c, 'sign_in_unavailable');
+    if ('unavailable' in caller) {
+      authentication.log.warn(
+        { requestId: c.get('requestId'), reason: caller.unavailable },
+        'sessions cannot be checked',
+      );
+      return problemReply(c, 'sign_in_unavailable');
+    }
     // For the log, also when the scope is missing.
     c.set('caller', caller);
     if (scope !== undefined && !mayDo(caller, scope)) return problemReply(c, 'scope_missing', { scope });
@@ -42,7 +50,7 @@ export function ownOrganization(pool: Pool) {
 async function callerOf(
   { pool, sessions }: Authentication,
   authorization: string | undefined,
-): Promise<Caller | 'nobody' | 'unavailable'> {
+): Promise<Caller | 'nobody' | { unavailable: string }> {
   const credential = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
   if (credential === undefined) return 'nobody';
   if (credential.startsWith('tg_')) {
@@ -57,7 +65,7 @@ async function callerOf(
     case 'refused':
       return 'nobody';
     case 'unavailable':
-      return 'unavailable';
+      return { unavailable: verdict.reason };
   }
 }
 

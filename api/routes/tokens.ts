@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
-import type { Logger } from 'pino';
 import {
   TOKENS_PATH,
   type TokenCheck,
@@ -21,8 +20,8 @@ import { requestHash } from '../requestHash.ts';
 import { insufficient, UNKNOWN_FEATURE, writeDeduction, writeStats } from '../tokenAnswers.ts';
 
 /** The interface that apps of the "AI token system" know, with its bodies; see docs/guides/AI_TOKEN_SYSTEM_GUIDE.md. */
-export function tokenRoutes({ log, ...authentication }: Authentication & { log: Logger }) {
-  const { pool } = authentication;
+export function tokenRoutes(authentication: Authentication) {
+  const { pool, log } = authentication;
   const routes = new Hono<ApiEnv>();
 
   routes.post('/check-balance', authenticated(authentication), optionalIdempotencyKey, jsonBody, async (c) => {

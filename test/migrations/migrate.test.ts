@@ -204,7 +204,7 @@ describe('on a Supabase project', () => {
       create table auth.users (id uuid primary key);
       create function auth.uid() returns uuid language sql stable as
         $$ select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid $$;
-      grant usage on schema auth to anon, authenticated, service_role, tollgate_owner with grant option;
+      grant usage on schema auth to anon, authenticated, service_role, tollgate_owner;
       create table organizations (id text primary key, name text not null);
       create table user_profiles (
         id uuid primary key references auth.users, organization_id text references organizations (id), role text, theme text);
@@ -238,6 +238,43 @@ describe('on a Supabase project', () => {
     expect(seen).toEqual([{ id: 'ann-org', balance: 17 }]);
   });
 
+  it.each([
+    ['text', 'user_profiles_pkey'],
+    ['uuid', 'user_profiles_id_text_idx'],
+  ])('a member with an id of type %s is looked up through %s, one row read of many', async (type, index) => {
+    await query(`
+      create table organizations (id text primary key, name text not null, plan text default 'pro');
+      create table user_profiles (id ${type} primary key, organization_id text references organizations (id));
+      alter table organizations owner to tollgate_owner;
+      alter table user_profiles owner to tollgate_owner;
+      insert into organizations values ('crowd', 'Crowd');
+      insert into user_profiles select gen_random_uuid()${type === 'text' ? '::text' : ''}, 'crowd' from generate_series(1, 2000);
+      insert into user_profiles values ('${ANN}', 'crowd')`);
+    await run();
+    for (const statistics of ['without statistics', 'analyzed']) {
+      if (statistics === 'analyzed') await query('analyze user_profiles');
+      for (const lookUp of [
+        `tollgate.refusals_for(array['user:${ANN}'], array['crowd']) = array[null::text]`,
+        `tollgate.organization_of('${ANN}') = 'crowd'`,
+      ]) {
+        // One statement on a connection of its own, so that the counters are this look-up's alone.
+        expect(
+          await query(
+            `with looked_up as materialized (select ${lookUp} as found)
+             select l.found, t.whole, t.scans, t.entries
+               from looked_up l
+              cross join lateral (
+                select pg_stat_get_xact_numscans('user_profiles'::regclass)::integer   as whole,
+                       pg_stat_get_xact_numscans('${index}'::regclass)::integer        as scans,
+                       pg_stat_get_xact_tuples_returned('${index}'::regclass)::integer as entries
+                 where l.found) t`,
+          ),
+          `${lookUp}, ${statistics}`,
+        ).toEqual([{ found: true, whole: 0, scans: 1, entries: 1 }]);
+      }
+    }
+  });
+
   async function asAnn(text: string): Promise<Record<string, unknown>[]> {
     const client = new pg.Client({ connectionString: urls.superuser });
     await client.connect();
@@ -250,6 +287,13 @@ describe('on a Supabase project', () => {
     }
   }
 
+  /** Schemas, policies and tables that a migration would have made or secured. */
+  const everythingOfOurs = () =>
+    query(`
+      select n.nspname::text as name from pg_namespace n where n.nspname in ('tollgate', 'auth')
+      union all select p.policyname::text from pg_policies p where p.schemaname = 'public'
+      union all select c.oid::regclass::text from pg_class c where c.relnamespace = 'public'::regnamespace and c.relrowsecurity`);
+
   it('whose organizations have uuid ids, nothing is changed and a sentence says what to do', async () => {
     await query(
       `create table organizations (id uuid primary key, name text); alter table organizations owner to tollgate_owner`,
@@ -257,7 +301,40 @@ describe('on a Supabase project', () => {
     await expect(run()).rejects.toThrow(
       /organizations.id is uuid, and ids of organizations are text here; change it first: alter table organizations alter column id type text/,
     );
-    expect(await query(`select to_regclass('tollgate.balances') as made`)).toEqual([{ made: null }]);
+    expect(await everythingOfOurs()).toEqual([]);
+  });
+
+  it('whose organizations have ids that cannot be ours, nothing is changed and a sentence names one', async () => {
+    await query(`
+      create table organizations (id text primary key, name text);
+      alter table organizations owner to tollgate_owner;
+      insert into organizations values ('fine', 'Fine'), ('a,b', 'Two at once')`);
+    await expect(run()).rejects.toThrow(
+      /organizations has the id "a,b"; ids are 1 to 64 of the characters .* update organizations set id = … where id = 'a,b'/,
+    );
+    expect(await everythingOfOurs()).toEqual([]);
+    await query(`update organizations set id = 'a-b' where id = 'a,b'`);
+    await run();
+    await expect(query(`insert into organizations values ('a,b', 'Again')`)).rejects.toThrow(
+      /organizations_id_is_an_id/,
+    );
+  });
+
+  it('a plan that the catalogue does not have, or none, opens nothing until one is set that it has', async () => {
+    await query(`
+      create table organizations (id varchar(64) primary key, name text, plan varchar(20));
+      create table user_profiles (id text primary key, organization_id varchar(64) references organizations (id));
+      alter table organizations owner to tollgate_owner;
+      alter table user_profiles owner to tollgate_owner;
+      insert into organizations values ('odd', 'Odd', 'free'), ('none', 'None', null);
+      insert into user_profiles values ('odd-user', 'odd'), ('none-user', 'none')`);
+    await run();
+    for (const id of ['odd', 'none']) {
+      const deduct = `select outcome from tollgate.deduct_tokens('${id}', 'user:${id}-user', gen_random_uuid()::text, 'generate_goal', '{}', null, null)`;
+      expect(await query(deduct)).toEqual([{ outcome: 'feature_not_available' }]);
+      await query(`update organizations set plan = 'pro' where id = '${id}'`);
+      expect(await query(deduct)).toEqual([{ outcome: 'deducted' }]);
+    }
   });
 
   it.each(['ai_tokens', 'ai_token_usage_log'])(
@@ -265,7 +342,7 @@ describe('on a Supabase project', () => {
     async (table) => {
       await query(`create table ${table} (id uuid)`);
       await expect(run()).rejects.toThrow(`alter table ${table} rename to ${table}_before`);
-      expect(await query(`select to_regclass('tollgate.balances') as made`)).toEqual([{ made: null }]);
+      expect(await everythingOfOurs()).toEqual([]);
     },
   );
 

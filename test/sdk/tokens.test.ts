@@ -47,7 +47,7 @@ async function starter(): Promise<string> {
 describe('the five functions', () => {
   test('getTokenBalance answers what is left of a token type, and 0 for what is none', async () => {
     expect(await getTokenBalance(orgId, 'goal_generation')).toBe(20);
-    expect(await getTokenBalance(orgId, 'gold' as never)).toBe(0);
+    for (const name of ['gold', 'toString', '__proto__']) expect(await getTokenBalance(orgId, name as never)).toBe(0);
   });
 
   test('getAllTokenBalances answers every token type', async () => {
@@ -136,6 +136,32 @@ describe('trouble', () => {
     expect(await getTokenBalance(orgId, 'goal_generation')).toBe(17);
   });
 
+  test('what is not Tollgate’s answer is thrown as TollgateError, with the key to repeat under; a path before ours is kept', async () => {
+    const paths: string[] = [];
+    let status = 200;
+    const server = createServer((asked, response) => {
+      paths.push(asked.url ?? '');
+      response.writeHead(status, { location: 'http://127.0.0.1:9/' }).end('<html>');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    configureTollgate({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/tollgate/`, apiKey: 'x' });
+    for (status of [200, 301, 404, 502]) {
+      paths.length = 0;
+      await expect(deductTokens(orgId, null, 'generate_goal', {}, { idempotencyKey: 'mine' })).rejects.toMatchObject({
+        name: 'TollgateError',
+        code: 'unreachable',
+        idempotencyKey: 'mine',
+      });
+      expect(new Set(paths)).toEqual(new Set(['/tollgate/api/v1/tokens/check-balance']));
+      // What a repeat may cure is repeated.
+      expect(paths).toHaveLength(status === 301 || status === 502 ? 4 : 1);
+    }
+    await expect(deductTokens(orgId, null, 'generate_goal', {}, { idempotencyKey: 'schlüssel ✅' })).rejects.toThrow(
+      RangeError,
+    );
+  });
+
   test('without a configuration the environment says where, and without that a sentence does', async () => {
     configureTollgate(undefined as never);
     vi.stubEnv('TOLLGATE_URL', '');
@@ -161,6 +187,22 @@ describe('withTokens', () => {
     await withTokens('generate_goal', async (held) => held.use(0));
     expect(await left()).toBe(13);
   });
+
+  test('runs once under a key: a second run is refused before the work, which it could not pay', async () => {
+    let worked = 0;
+    const run = () => withTokens('generate_goal', async () => (worked += 1), { idempotencyKey: 'one' });
+    await run();
+    await expect(run()).rejects.toThrow('Use a new one for new work');
+    expect([worked, await left()]).toEqual([1, 17]);
+  });
+
+  test.each([4, -1, 1.5, Number.NaN, '2' as never, undefined as never])(
+    'work that says it used %s gives the tokens back',
+    async (used) => {
+      await expect(withTokens('generate_goal', async (held) => held.use(used))).rejects.toThrow(RangeError);
+      expect(await left()).toBe(20);
+    },
+  );
 
   test('gives the tokens back when the work throws, and lets its error go on', async () => {
     await expect(withTokens('generate_goal', () => Promise.reject(new RangeError('too far')))).rejects.toThrow(

@@ -125,6 +125,17 @@ describe('I9 a member who reads past the API', () => {
     });
   });
 
+  test.each(['', '{}', '{"sub":""}', '{"sub":null}', `{"sub":"' or true --"}`, `{"sub":"${randomUUID()}"}`])(
+    'whose claims are %s sees nothing, in no table',
+    async (claims) => {
+      await connected(async (client) => {
+        for (const statement of Object.values(TENANTS)) {
+          expect(await request(client, { role: 'authenticated', claims }, statement), statement).toEqual([]);
+        }
+      });
+    },
+  );
+
   test('gains nothing by claims of her own making', async () => {
     const session = JSON.parse(await sessionOf(ann));
     const claims = JSON.stringify({
@@ -187,7 +198,31 @@ describe('S10 is refused by rights', () => {
     });
   });
 
-  test.each(Object.values(TENANTS))('whoever has not signed in: %s', async (statement) => {
-    await connected(async (client) => expect(await request(client, { role: 'anon' }, statement)).toBe('refused'));
+  test('every function of the schema tollgate, whoever calls', async () => {
+    const { rows } = await database.superuser.query(
+      `select format('select tollgate.%I(%s)', p.proname,
+                (select string_agg('null::' || format_type(t.type, null), ', ' order by t.position)
+                   from unnest(p.proargtypes) with ordinality as t (type, position))) as call
+         from pg_proc p where p.pronamespace = 'tollgate'::regnamespace order by 1`,
+    );
+    expect(rows.length).toBeGreaterThan(30);
+    const claims = await sessionOf(ann);
+    await connected(async (client) => {
+      for (const { call } of rows) {
+        for (const role of ['anon', 'authenticated'] as const) {
+          expect(await request(client, { role, claims }, call), `${role}: ${call}`).toBe('refused');
+        }
+      }
+    });
+  });
+
+  test.each(Object.values(TENANTS))('whoever has not signed in, with a member’s claims too: %s', async (statement) => {
+    const claims = await sessionOf(ann);
+    await connected(async (client) => {
+      expect(await request(client, { role: 'anon' }, statement)).toBe('refused');
+      expect(await request(client, { role: 'anon', claims }, statement)).toBe('refused');
+      // Nor what PostgREST's own login may do before it has become somebody.
+      await expect(client.query(statement)).rejects.toMatchObject({ code: '42501' });
+    });
   });
 });

@@ -601,7 +601,7 @@ describe('S10: code of the caller’s own', () => {
 });
 
 describe('S10: where new tables are everybody’s by default, as on Supabase', () => {
-  it('anon and authenticated still get no more than they are given', async () => {
+  it('anon, authenticated and service_role still get no more than they are given, of tables, views and sequences', async () => {
     const name = `rights_${process.pid}_${randomBytes(4).toString('hex')}`;
     const server = new pg.Client({ connectionString: inject('superuserUrl') });
     await server.connect();
@@ -620,15 +620,50 @@ describe('S10: where new tables are everybody’s by default, as on Supabase', (
       const rights = `
         select c.oid::regclass::text as name, a.grantee::regrole::text as role, string_agg(a.privilege_type, ' ' order by a.privilege_type) as rights
           from pg_class c, aclexplode(c.relacl) a
-         where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v') and a.grantee in ('anon'::regrole, 'authenticated'::regrole)
+         where c.relnamespace in ('public'::regnamespace, 'tollgate'::regnamespace) and c.relkind in ('r', 'v', 'S')
+           and a.grantee in (0, 'anon'::regrole, 'authenticated'::regrole, 'service_role'::regrole)
          group by 1, 2 order by 1, 2`;
-      expect(await run(urls.superuser, rights)).toEqual(
-        ['ai_token_usage_log', 'ai_tokens', 'organizations', 'user_profiles'].map((table) => ({
-          name: table,
-          role: 'authenticated',
-          rights: 'SELECT',
-        })),
-      );
+      const readAlone = (name: string) => ({ name, role: 'authenticated', rights: 'SELECT' });
+      const service = (name: string, rights: string) => ({ name, role: 'service_role', rights });
+      const ROWS = 'DELETE INSERT SELECT UPDATE';
+      expect(await run(urls.superuser, rights)).toEqual([
+        ...[readAlone('ai_token_usage_log'), service('ai_token_usage_log', 'SELECT')],
+        ...[readAlone('ai_tokens'), service('ai_tokens', ROWS)],
+        ...[readAlone('organizations'), service('organizations', ROWS)],
+        // Behind the view, which reads with its reader's rights; without usage on the schema nobody of them can name it.
+        ...[readAlone('tollgate.balances'), service('tollgate.balances', 'SELECT')],
+        ...[readAlone('user_profiles'), service('user_profiles', ROWS)],
+      ]);
+      expect(
+        await run(
+          urls.superuser,
+          `select p.oid::regprocedure::text as name from pg_proc p, aclexplode(p.proacl) a
+            where p.pronamespace = 'tollgate'::regnamespace and p.proname <> 'balance_at'
+              and a.grantee in (0, 'anon'::regrole, 'authenticated'::regrole, 'service_role'::regrole)
+           union all
+           select n.nspname from pg_namespace n, aclexplode(n.nspacl) a
+            where n.nspname = 'tollgate' and a.grantee in (0, 'anon'::regrole, 'authenticated'::regrole, 'service_role'::regrole)`,
+        ),
+      ).toEqual([]);
+
+      // What each of these could do with the default rights: set the log's ids back, so that every deduction fails on one
+      // that is taken; and run code of his own with the rights of whoever writes the row.
+      for (const [role, statement] of [
+        ['anon', `select setval('public.ai_token_usage_log_id_seq', 1)`],
+        ['authenticated', `select setval('public.ai_token_usage_log_id_seq', 1)`],
+        [
+          'service_role',
+          'create trigger mine before insert on ai_token_usage_log for each row execute function suppress_redundant_updates_trigger()',
+        ],
+        [
+          'service_role',
+          'create trigger mine before update on organizations for each row execute function suppress_redundant_updates_trigger()',
+        ],
+      ]) {
+        await expect(run(urls.superuser, `set role ${role}; ${statement}`), statement).rejects.toMatchObject({
+          code: INSUFFICIENT_PRIVILEGE,
+        });
+      }
     } finally {
       await server.query(`drop database if exists ${name} with (force)`);
       await server.end();
