@@ -194,6 +194,19 @@ it('an app’s own tables stay as they are and gain what is missing; who was the
   ).toEqual([{ outcome: 'held', available: 45 }]);
 });
 
+it('the guide’s way to make the first organization works for an owner who is no superuser', async () => {
+  await run();
+  const guide = await readFile(new URL('../../docs/guides/TOKEN_SYSTEM_DEPLOYMENT.md', import.meta.url), 'utf8');
+  const statements = /```sql\n(begin;\n[^`]*commit;)\n```/.exec(guide)?.[1];
+  const owner = new pg.Client({ connectionString: urls.owner });
+  await owner.connect();
+  await owner.query(statements ?? 'the guide has no such block');
+  await owner.end();
+  expect(
+    await query(`select balance::integer from ai_tokens where organization_id = 'acme' and token_type = 'forecast'`),
+  ).toEqual([{ balance: 30 }]);
+});
+
 describe('on a Supabase project', () => {
   const ANN = '7c9e6679-7425-40de-944b-e07fc1f90ae7';
 
