@@ -30,6 +30,11 @@ const common = z.object({
 /** An origin, without the slash that people paste with it. */
 const supabaseUrl = httpUrl.transform((url) => url.replace(/\/+$/, '')).optional();
 const SHORTEST_SECRET_BYTES = 32;
+/** It goes into a header. With a line break inside no session could be checked, and fetch would repeat it in its complaint. */
+const supabaseAnonKey = z
+  .string()
+  .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces')
+  .optional();
 
 export const apiConfig = common
   .extend({
@@ -50,8 +55,8 @@ export const apiConfig = common
       })
       .optional(),
     /** With it the project's user endpoint is asked where the shared secret is not known here. */
-    SUPABASE_ANON_KEY: z.string().min(1).optional(),
-    NEXT_PUBLIC_SUPABASE_ANON_KEY: z.string().min(1).optional(),
+    SUPABASE_ANON_KEY: supabaseAnonKey,
+    NEXT_PUBLIC_SUPABASE_ANON_KEY: supabaseAnonKey,
   })
   .refine((config) => !config.SUPABASE_JWT_SECRET || config.SUPABASE_URL || config.NEXT_PUBLIC_SUPABASE_URL, {
     path: ['SUPABASE_URL'],

@@ -6,6 +6,7 @@ import {
   type JWTPayload,
   type JWTVerifyGetKey,
   jwtVerify,
+  type RemoteJWKSetOptions,
 } from 'jose';
 import type { ApiConfig } from '../config.ts';
 import { ID_PATTERN } from '../domain/ids.ts';
@@ -32,8 +33,21 @@ export type SessionConfig = Pick<
 >;
 
 const LONGEST_TOKEN = 8 * 1024;
+/** Base64url and dots only: an odd byte would make fetch refuse the header and repeat the whole token in its complaint. */
+const THREE_PARTS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const CLOCK_TOLERANCE_S = 5;
-const KEYS_TIMEOUT_MS = 3_000;
+const TIMEOUT_MS = 3_000;
+/** How long a key that was not found is not looked for again, or forged tokens would have the keys fetched each time. */
+const KEYS_COOLDOWN_MS = 30_000;
+
+/** Bounds of what is asked of the sign-in service; tests set them lower. */
+export interface SessionBounds {
+  timeoutMs?: number;
+  keysCooldownMs?: number;
+  /** How long and how many answers of the user endpoint are kept. */
+  cacheMs?: number;
+  mostCached?: number;
+}
 
 /**
  * Checks Supabase's session tokens. The token's own header only chooses the path; each path pins its algorithms and takes
@@ -46,7 +60,8 @@ const KEYS_TIMEOUT_MS = 3_000;
  * Issuer, audience and expiry are required on each. Who a user is comes from here; what he may do from `user_profiles`,
  * never from a claim: `user_metadata` is written by the user himself.
  */
-export function createSessions(config: SessionConfig, options: { cacheMs?: number } = {}): Sessions {
+export function createSessions(config: SessionConfig, bounds: SessionBounds = {}): Sessions {
+  const { timeoutMs = TIMEOUT_MS, keysCooldownMs = KEYS_COOLDOWN_MS, ...cache } = bounds;
   const supabaseUrl = config.SUPABASE_URL ?? config.NEXT_PUBLIC_SUPABASE_URL;
   const supabaseAnonKey = config.SUPABASE_ANON_KEY ?? config.NEXT_PUBLIC_SUPABASE_ANON_KEY;
   const secret = config.SUPABASE_JWT_SECRET;
@@ -59,12 +74,15 @@ export function createSessions(config: SessionConfig, options: { cacheMs?: numbe
     requiredClaims: ['sub', 'exp'],
     clockTolerance: CLOCK_TOLERANCE_S,
   };
-  const publishedKeys = publishedKeysOf(new URL(`${issuer}/.well-known/jwks.json`));
+  const publishedKeys = publishedKeysOf(new URL(`${issuer}/.well-known/jwks.json`), {
+    timeoutDuration: timeoutMs,
+    cooldownDuration: keysCooldownMs,
+  });
   const sharedSecret = secret === undefined ? null : new TextEncoder().encode(secret);
   const userEndpoint =
     supabaseAnonKey === undefined
       ? null
-      : createUserEndpoint({ url: `${issuer}/user`, anonKey: supabaseAnonKey, ...options });
+      : createUserEndpoint({ url: `${issuer}/user`, anonKey: supabaseAnonKey, timeoutMs, ...cache });
 
   async function verdictOn(token: string): Promise<SessionVerdict> {
     const { alg } = decodeProtectedHeader(token);
@@ -103,7 +121,7 @@ export function createSessions(config: SessionConfig, options: { cacheMs?: numbe
 
   return {
     async verify(token) {
-      if (token.length > LONGEST_TOKEN) return { outcome: 'refused' };
+      if (token.length > LONGEST_TOKEN || !THREE_PARTS.test(token)) return { outcome: 'refused' };
       try {
         return await verdictOn(token);
       } catch (error) {
@@ -125,8 +143,9 @@ function whoIs({ sub, role }: JWTPayload): SessionVerdict {
 class KeysUnavailable extends Error {}
 
 /** A key that the project does not publish is a fault of the token; everything else on the way to the keys is not. */
-function publishedKeysOf(url: URL): JWTVerifyGetKey {
-  const keys = createRemoteJWKSet(url, { timeoutDuration: KEYS_TIMEOUT_MS });
+function publishedKeysOf(url: URL, bounds: RemoteJWKSetOptions): JWTVerifyGetKey {
+  // It follows no redirect: keys from elsewhere are not the project's.
+  const keys = createRemoteJWKSet(url, bounds);
   return (header, token) =>
     keys(header, token).catch((error: Error) => {
       const isOfToken = error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys;

@@ -5,7 +5,6 @@ export type UserAnswer =
   | { outcome: 'refused' }
   | { outcome: 'unavailable'; reason: string };
 
-const TIMEOUT_MS = 3_000;
 const CACHE_MS = 30_000;
 const MOST_CACHED = 10_000;
 
@@ -14,8 +13,14 @@ const MOST_CACHED = 10_000;
  * `cacheMs`, by the token's hash and never beyond the token's end: so long may a session that was ended elsewhere still be
  * taken here. Equal questions at the same time are one. Trouble is never kept.
  */
-export function createUserEndpoint(options: { url: string; anonKey: string; cacheMs?: number }) {
-  const { url, anonKey, cacheMs = CACHE_MS } = options;
+export function createUserEndpoint(options: {
+  url: string;
+  anonKey: string;
+  timeoutMs: number;
+  cacheMs?: number;
+  mostCached?: number;
+}) {
+  const { url, anonKey, timeoutMs, cacheMs = CACHE_MS, mostCached = MOST_CACHED } = options;
   const kept = new Map<string, { answer: Promise<UserAnswer>; until: number }>();
 
   async function look(token: string): Promise<UserAnswer> {
@@ -24,7 +29,7 @@ export function createUserEndpoint(options: { url: string; anonKey: string; cach
         headers: { apikey: anonKey, Authorization: `Bearer ${token}` },
         // Anywhere else the token is nobody's business.
         redirect: 'error',
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(timeoutMs),
       });
       if (response.status === 401 || response.status === 403) return { outcome: 'refused' };
       if (!response.ok) return { outcome: 'unavailable', reason: `the user endpoint answered ${response.status}` };
@@ -48,7 +53,7 @@ export function createUserEndpoint(options: { url: string; anonKey: string; cach
       kept.delete(hash);
       kept.set(hash, { answer, until: Math.min(now + cacheMs, expiresAt) });
       // The oldest goes first: a map keeps the order in which it was filled.
-      if (kept.size > MOST_CACHED) kept.delete(kept.keys().next().value!);
+      if (kept.size > mostCached) kept.delete(kept.keys().next().value!);
       void answer.then(({ outcome }) => {
         if (outcome === 'unavailable' && kept.get(hash)?.answer === answer) kept.delete(hash);
       });

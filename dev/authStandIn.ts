@@ -26,6 +26,9 @@ export interface SessionWish {
   claims?: Partial<Record<keyof JWTPayload | 'role', unknown>>;
 }
 
+/** A status, an answer that is no JSON, a redirect to the same path of another origin, or no answer at all. */
+export type StandInTrouble = number | 'no_json' | { redirectTo: string } | 'silence';
+
 export interface AuthStandIn {
   /** What SUPABASE_URL is to be. */
   url: string;
@@ -40,8 +43,10 @@ export interface AuthStandIn {
   rotateKeys(): Promise<void>;
   /** Ends a session before its token's time. */
   revoke(token: string): void;
-  /** With a status every request is answered with it; null ends that. */
-  failWith(status: number | null): void;
+  /** From now on every request gets this; null ends that. */
+  failWith(trouble: StandInTrouble | null): void;
+  /** From now on the user endpoint names this user, whosever token it is; null ends that. */
+  nameUser(userId: unknown): void;
   requests(path: 'jwks' | 'user'): number;
   stop(): Promise<void>;
 }
@@ -61,7 +66,8 @@ export async function startAuthStandIn(options: { port?: number; jwtSecret?: str
   const anonKey = `sb_publishable_stand_in_${randomBytes(12).toString('hex')}`;
   const revoked = new Set<string>();
   const requests = { jwks: 0, user: 0 };
-  let failure: number | null = null;
+  let trouble: StandInTrouble | null = null;
+  let namedUser: unknown = null;
   const published: JWK[] = [];
   let keys = await newKeys();
 
@@ -79,7 +85,7 @@ export async function startAuthStandIn(options: { port?: number; jwtSecret?: str
     const path = new URL(request.url ?? '/', 'http://stand-in').pathname;
     if (path === '/auth/v1/.well-known/jwks.json') requests.jwks += 1;
     if (path === '/auth/v1/user') requests.user += 1;
-    if (failure !== null) return reply(response, failure, { msg: 'The stand-in was asked to fail.' });
+    if (trouble !== null) return failAs(trouble, path, response);
     switch (`${request.method} ${path}`) {
       case 'GET /auth/v1/.well-known/jwks.json':
         return reply(response, 200, { keys: published });
@@ -87,7 +93,7 @@ export async function startAuthStandIn(options: { port?: number; jwtSecret?: str
         const userId = await signedInUser(request);
         return userId === null
           ? reply(response, 401, { msg: 'The stand-in does not know this session.' })
-          : reply(response, 200, { id: userId, aud: 'authenticated', role: 'authenticated' });
+          : reply(response, 200, { id: namedUser ?? userId, aud: 'authenticated', role: 'authenticated' });
       }
       // Anybody signs in, with any password, as whoever stands before the @: it is a stand-in.
       case 'POST /auth/v1/token': {
@@ -148,8 +154,11 @@ export async function startAuthStandIn(options: { port?: number; jwtSecret?: str
       keys = await newKeys();
     },
     revoke: (token) => void revoked.add(token),
-    failWith(status) {
-      failure = status;
+    failWith(wished) {
+      trouble = wished;
+    },
+    nameUser(userId) {
+      namedUser = userId;
     },
     requests: (path) => requests[path],
     stop: () =>
@@ -181,6 +190,19 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
     return Object(JSON.parse(text));
   } catch {
     return {};
+  }
+}
+
+function failAs(trouble: StandInTrouble, path: string, response: ServerResponse): void {
+  if (trouble === 'silence') return;
+  if (trouble === 'no_json') {
+    response.writeHead(200, { 'Content-Type': 'text/html' });
+    response.end('<p>The stand-in was asked to fail.</p>');
+  } else if (typeof trouble === 'object') {
+    response.writeHead(302, { Location: `${trouble.redirectTo}${path}` });
+    response.end();
+  } else {
+    reply(response, trouble, { msg: 'The stand-in was asked to fail.' });
   }
 }
 

@@ -93,6 +93,8 @@ describe('readConfig', () => {
     [{ ADMISSION_HOLD_MS: '86400001' }],
     [{ JOB_TIME_BUDGET_MS: '99999999999999' }],
     [{ SUPABASE_URL: 'supabase' }],
+    [{ SUPABASE_ANON_KEY: 'two\nlines' }],
+    [{ NEXT_PUBLIC_SUPABASE_ANON_KEY: 'two words' }],
     [{ SUPABASE_JWT_SECRET: 'x'.repeat(31), SUPABASE_URL: 'https://x.supabase.co' }],
   ])('refuses %o', (given) => {
     expect(problemsOf(apiConfig, { ...API, ...given })).toContain(Object.keys(given)[0]);
