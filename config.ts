@@ -96,7 +96,7 @@ export class ConfigurationError extends Error {
 
 /** Reads one of the schemas above from an environment; empty strings count as not set. Throws ConfigurationError. */
 export function readConfig<T extends z.ZodType>(schema: T, environment: NodeJS.ProcessEnv): z.infer<T> {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const given = setIn(environment);
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
   throw cannotWork(parsed.error.issues.map((issue) => problemOf(issue, given)));
@@ -104,9 +104,14 @@ export function readConfig<T extends z.ZodType>(schema: T, environment: NodeJS.P
 
 /** Throws one ConfigurationError with the problems of all these schemas, for a start that leads to several processes. */
 export function assertConfiguration(schemas: readonly z.ZodType[], environment: NodeJS.ProcessEnv): void {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const given = setIn(environment);
   const problems = schemas.flatMap((schema) => schema.safeParse(given).error?.issues ?? []);
   if (problems.length > 0) throw cannotWork([...new Set(problems.map((issue) => problemOf(issue, given)))]);
+}
+
+/** Empty strings count as not set. */
+function setIn(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
 }
 
 function problemOf(issue: z.core.$ZodIssue, given: NodeJS.ProcessEnv): string {

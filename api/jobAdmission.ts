@@ -5,6 +5,7 @@ import type { JobRequest } from '../contract/jobs.ts';
 import { type AdmissionAnswer, admitJob, withdrawJob } from '../db/jobs.ts';
 import type { TokenType } from '../domain/catalog.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
+import { reasonOf } from './reasonOf.ts';
 
 export type AdmissionReply =
   | { outcome: 'accepted'; isRepeat: boolean; answer: AdmissionAnswer }
@@ -83,10 +84,4 @@ export interface AdmissionDependencies {
   workflows: JobWorkflows;
   limits: { holdLifetimeMs: number; timeBudgetMs: number };
   log: Logger;
-}
-
-/** The client wraps what the connection said. */
-function reasonOf(error: unknown): string {
-  const { message, cause } = error as Error;
-  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { reasonOf } from './reasonOf.ts';
 
 export type UserAnswer =
   | { outcome: 'known'; userId: string }
@@ -36,8 +37,7 @@ export function createUserEndpoint(options: {
       const { id } = (await response.json()) as { id?: unknown };
       return typeof id === 'string' ? { outcome: 'known', userId: id } : { outcome: 'refused' };
     } catch (error) {
-      const { message, cause } = error as Error;
-      return { outcome: 'unavailable', reason: cause instanceof Error ? `${message}: ${cause.message}` : message };
+      return { outcome: 'unavailable', reason: reasonOf(error) };
     }
   }
 

@@ -3,6 +3,7 @@ import { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { pino } from 'pino';
 import { createGeneration } from '../activities/generation.ts';
+import { reasonOf } from '../api/reasonOf.ts';
 import { ConfigurationError, readConfig, workerConfig } from '../config.ts';
 import { assertCatalogue } from '../db/catalogue.ts';
 import { createPool } from '../db/pool.ts';
@@ -100,8 +101,7 @@ async function untilItAnswers<T>(attempt: () => Promise<T>, onWait: (reason: str
     } catch (error) {
       if (Date.now() > giveUpAt) throw error;
       // Temporal's client says only what it was doing; the server's reason is the cause.
-      const { message, cause } = error as Error;
-      onWait(cause instanceof Error ? `${message}: ${cause.message}` : message);
+      onWait(reasonOf(error));
       await pause(500);
     }
   }
