@@ -50,6 +50,12 @@ export const PROBLEMS = {
     title: 'Feature not available',
     detail: 'The plan of your organization does not include this feature. Change to a plan that does.',
   },
+  limit_reached: {
+    status: 403,
+    title: 'A limit of your organization is reached',
+    detail:
+      'Your organization limits what one user, key or feature may use. Ask an admin, or wait for the next day or period.',
+  },
   not_your_organization: {
     status: 403,
     title: 'This is not your organization',

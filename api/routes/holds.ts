@@ -58,6 +58,8 @@ export function holdRoutes(authentication: Authentication) {
         });
       case 'feature_not_available':
         return problemReply(c, 'feature_not_available');
+      case 'limit_reached':
+        return problemReply(c, 'limit_reached');
       case 'id_reused':
         return problemReply(c, 'idempotency_key_reused');
       case 'not_a_member':
@@ -115,6 +117,13 @@ function replyOf(c: ApiContext, id: string, { outcome, isRepeat, captured, retur
       return problemReply(c, 'hold_already_ended');
     case 'not_a_member':
       return problemReply(c, 'not_your_organization');
+    case 'key_reused':
+      return problemReply(c, 'idempotency_key_reused');
+    case 'limit_reached':
+      return problemReply(c, 'limit_reached');
+    case 'tokens_insufficient':
+      return problemReply(c, 'tokens_insufficient');
+    case 'key_invalid':
     case 'amount_invalid':
       throw new Error('end_holds refused an amount that was checked');
   }

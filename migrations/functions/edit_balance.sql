@@ -94,9 +94,9 @@ begin
   end if;
 
   if v_change > 0 then
-    perform tollgate.adjust_up(new.organization_id, new.token_type, v_change, v_actor, v_now);
+    perform tollgate.adjust_up(new.organization_id, new.token_type, v_change, v_actor, 'edit of ai_tokens by SQL', null, v_now);
   elsif v_change < 0 then
-    perform tollgate.adjust_down(new.organization_id, new.token_type, - v_change, v_actor, v_now);
+    perform tollgate.adjust_down(new.organization_id, new.token_type, - v_change, v_actor, 'edit of ai_tokens by SQL', null, v_now);
   end if;
 
   -- What a RETURNING clause shows.

@@ -8,14 +8,14 @@ create or replace function tollgate.hold_tokens(
   p_amounts       bigint[],
   p_lifetimes     interval[]
 ) returns table (ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamptz)
-  language sql volatile security definer
+  language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
 as $$
-  select h.ordinal, h.outcome, h.is_repeat, h.token_type, h.amount, h.available, h.expires_at
-    from tollgate.place_holds(
-           p_organizations, p_hold_ids, p_features, array_fill(null::text, array[cardinality(p_hold_ids)]), p_amounts, p_lifetimes, p_principals,
-           array_fill(null::text, array[cardinality(p_hold_ids)]),
-           tollgate.refusals_for(p_principals, p_organizations), true) h
-   order by h.ordinal
+begin
+  return query
+    select h.ordinal, h.outcome, h.is_repeat, h.token_type, h.amount, h.available, h.expires_at
+      from tollgate.place_holds(p_organizations, p_hold_ids, p_features, null, p_amounts, p_lifetimes, p_principals, null,
+                                tollgate.refusals_for(p_principals, p_organizations), true) h;
+end
 $$;
 grant execute on function tollgate.hold_tokens(text[], text[], text[], text[], bigint[], interval[]) to tollgate_api;

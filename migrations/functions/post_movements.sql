@@ -1,5 +1,6 @@
 -- Appends ledger entries and moves the balances by exactly what they say: the balance is the fold of the ledger because
--- nothing else writes it. Entries are numbered per balance, without gaps, in the order of the array.
+-- nothing else writes it. Entries are numbered per balance, without gaps, in the order of the array; a block has at most 128,
+-- so that it stays in its page.
 -- Locks: none; the caller holds the balance rows (tollgate.lock_balances), which is what makes the numbering safe.
 -- A second run would post twice: the caller's own guard (a hold's state, a job's state, an idempotency record) is in the
 -- same transaction.
@@ -8,6 +9,7 @@ create or replace function tollgate.post_movements(p_movements tollgate.movement
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_balances integer;
@@ -18,46 +20,65 @@ begin
   end if;
 
   with movements as (
-    select u.*
+    select u.*,
+           case u.kind when 'grant' then 'g' when 'hold' then 'h' when 'capture' then 'c' when 'release' then 'r' when 'lapse' then 'l'
+                       when 'expire' then 'e' when 'refund' then 'f' when 'debt' then 'o' when 'debt_paid' then 'p'
+                       when 'adjustment' then case u.to_account when 'available' then 'u' else 'd' end end as code,
+           case 'available' when u.to_account then u.amount when u.from_account then - u.amount else 0 end as available,
+           case 'held'      when u.to_account then u.amount when u.from_account then - u.amount else 0 end as held,
+           case 'debt'      when u.to_account then - u.amount when u.from_account then u.amount else 0 end as owed,
+           case u.to_account when 'consumed' then u.amount else 0 end as used,
+           row_number() over (partition by u.organization_id, u.token_type order by u.position) as number
       from unnest(p_movements) with ordinality
-        as u (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, position)
-  ), numbered as (
-    select m.*,
-           b.last_entry + row_number() over entries as entry_number,
-           b.available + sum(case 'available' when m.to_account then m.amount when m.from_account then - m.amount else 0 end) over entries as available_after,
-           b.held      + sum(case 'held'      when m.to_account then m.amount when m.from_account then - m.amount else 0 end) over entries as held_after,
-           b.owed      - sum(case 'debt'      when m.to_account then m.amount when m.from_account then - m.amount else 0 end) over entries as owed_after
+        as u (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, position)
+  ), blocks as (
+    select m.organization_id, m.token_type, min(m.number) as first_number, max(m.number) as last_number,
+           string_agg(m.code, '' order by m.number) as kinds,
+           case when min(m.amount) = max(m.amount) then array[min(m.amount)] else array_agg(m.amount order by m.number) end as amounts,
+           case when count(m.hold_id) > 0 then array_agg(m.hold_id order by m.number) end as hold_ids,
+           case when count(m.grant_id) > 0 then array_agg(m.grant_id order by m.number) end as grant_ids,
+           case when min(m.actor) = max(m.actor) then array[min(m.actor)] else array_agg(m.actor order by m.number) end as actors,
+           max(m.effective_at) as effective_at,
+           case when min(m.effective_at) < max(m.effective_at) then array_agg(m.effective_at order by m.number) end as effective_ats,
+           sum(m.available)::bigint as available, sum(m.held)::bigint as held, sum(m.owed)::bigint as owed, sum(m.used)::bigint as used,
+           min(m.expires_at) as expires_at
       from movements m
-      join tollgate.balances b using (organization_id, token_type)
-    window entries as (partition by m.organization_id, m.token_type order by m.position rows unbounded preceding)
-  ), entries as (
-    insert into tollgate.ledger_entries
-           (organization_id, token_type, entry_number, kind, from_account, to_account, amount,
-            available_after, held_after, owed_after, hold_id, grant_id, actor, effective_at)
-    select n.organization_id, n.token_type, n.entry_number, n.kind, n.from_account, n.to_account, n.amount,
-           n.available_after, n.held_after, n.owed_after, n.hold_id, n.grant_id, n.actor, n.effective_at
-      from numbered n
-     order by n.organization_id, n.token_type, n.entry_number
-    returning organization_id, token_type, entry_number
+     group by m.organization_id, m.token_type, (m.number - 1) / 128
+  ), opened as (
+    select k.*,
+           b.last_entry + k.first_number as first_entry,
+           b.last_entry + k.last_number  as last_entry,
+           b.available + coalesce(sum(k.available) over earlier, 0) as available_before,
+           b.held      + coalesce(sum(k.held)      over earlier, 0) as held_before,
+           b.owed      + coalesce(sum(k.owed)      over earlier, 0) as owed_before
+      from blocks k
+      join tollgate.balances b on b.organization_id = k.organization_id and b.token_type = k.token_type
+    window earlier as (partition by k.organization_id, k.token_type order by k.first_number rows between unbounded preceding and 1 preceding)
+  ), written as (
+    insert into tollgate.ledger_blocks
+           (organization_id, token_type, first_entry, last_entry, available_before, held_before, owed_before,
+            kinds, amounts, hold_ids, grant_ids, actors, effective_at, effective_ats)
+    select o.organization_id, o.token_type, o.first_entry, o.last_entry, o.available_before, o.held_before, o.owed_before,
+           o.kinds, o.amounts, o.hold_ids, o.grant_ids, o.actors, o.effective_at, o.effective_ats
+      from opened o
   ), totals as (
-    select m.organization_id, m.token_type,
-           sum(case 'available' when m.to_account then m.amount when m.from_account then - m.amount else 0 end) as available,
-           sum(case 'held'      when m.to_account then m.amount when m.from_account then - m.amount else 0 end) as held,
-           - sum(case 'debt'    when m.to_account then m.amount when m.from_account then - m.amount else 0 end) as owed,
-           sum(case when m.to_account = 'consumed' then m.amount else 0 end) as used,
-           count(*) as entries
-      from movements m
-     group by m.organization_id, m.token_type
+    select k.organization_id, k.token_type,
+           sum(k.available) as available, sum(k.held) as held, sum(k.owed) as owed, sum(k.used) as used,
+           max(k.last_number) as entries, min(k.expires_at) as expires_at, max(k.effective_at) as effective_at
+      from blocks k
+     group by k.organization_id, k.token_type
   ), moved as (
     update tollgate.balances b
        set available      = b.available + t.available,
            held           = b.held + t.held,
            owed           = b.owed + t.owed,
            used_in_period = b.used_in_period + t.used,
-           last_entry     = b.last_entry + t.entries
+           last_entry     = b.last_entry + t.entries,
+           -- Time is settled up to a movement, so that none is ever dated before it, even where the database's clock steps back.
+           settled_through = greatest(b.settled_through, t.effective_at),
+           next_change_at = least(b.next_change_at, t.expires_at)
       from totals t
-     where b.organization_id = t.organization_id
-       and b.token_type = t.token_type
+     where b.organization_id = t.organization_id and b.token_type = t.token_type
     returning 1
   )
   select (select count(*) from totals), (select count(*) from moved) into v_balances, v_moved;

@@ -10,8 +10,14 @@ begin
 end
 $$;
 
-create or replace trigger ledger_entries_append_only
-  before update or delete or truncate on tollgate.ledger_entries
+create or replace trigger ledger_blocks_append_only
+  before update or delete or truncate on tollgate.ledger_blocks
+  for each statement execute function tollgate.refuse_change();
+create or replace trigger adjustments_append_only
+  before update or delete or truncate on tollgate.adjustments
+  for each statement execute function tollgate.refuse_change();
+create or replace trigger refunds_append_only
+  before update or delete or truncate on tollgate.refunds
   for each statement execute function tollgate.refuse_change();
 create or replace trigger ai_token_usage_log_append_only
   before update or delete or truncate on public.ai_token_usage_log

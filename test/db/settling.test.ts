@@ -178,12 +178,10 @@ class Schedule {
         ]);
         return;
       case 'capture':
-        await this.call('select * from tollgate.capture_holds(array[$1], array[$2], array[$3], array[$4::bigint])', [
-          principal,
-          organizationId,
-          `h-${step.which % Math.max(1, this.holds)}`,
-          step.amount,
-        ]);
+        await this.call(
+          'select * from tollgate.capture_holds(array[$1], array[$2], array[$3], array[$4::bigint], null, null)',
+          [principal, organizationId, `h-${step.which % Math.max(1, this.holds)}`, step.amount],
+        );
         return;
       case 'plan':
         await this.call('update organizations set plan = $2 where id = $1', [organizationId, step.plan]);
