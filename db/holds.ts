@@ -49,11 +49,16 @@ export interface HoldEnding {
   returned: number;
 }
 
-/** Charges open holds; an `amount` of null charges all of one. See migrations/functions/capture_holds.sql. */
-export async function captureHolds(
-  pool: Pool,
-  captures: readonly { organizationId: string; principal: string; holdId: string; amount: number | null }[],
-): Promise<HoldEnding[]> {
+/** One hold to charge. An `amount` of null charges all of it. */
+export interface CaptureRequest {
+  organizationId: string;
+  principal: string;
+  holdId: string;
+  amount: number | null;
+}
+
+/** Charges open holds, answered row by row in the order asked. See migrations/functions/capture_holds.sql. */
+export async function captureHolds(pool: Pool, captures: readonly CaptureRequest[]): Promise<HoldEnding[]> {
   const { rows } = await call(() =>
     pool.query(
       `select h.outcome, h.is_repeat as "isRepeat", h.captured, h.returned
@@ -70,11 +75,15 @@ export async function captureHolds(
   return rows;
 }
 
+/** One hold to give back. */
+export interface ReleaseRequest {
+  organizationId: string;
+  principal: string;
+  holdId: string;
+}
+
 /** Gives open holds back. See migrations/functions/release_holds.sql. */
-export async function releaseHolds(
-  pool: Pool,
-  releases: readonly { organizationId: string; principal: string; holdId: string }[],
-): Promise<HoldEnding[]> {
+export async function releaseHolds(pool: Pool, releases: readonly ReleaseRequest[]): Promise<HoldEnding[]> {
   const { rows } = await call(() =>
     pool.query(
       `select h.outcome, h.is_repeat as "isRepeat", h.captured, h.returned

@@ -1106,8 +1106,8 @@ $function$
 ;
 alter function tollgate.check_plan(text) owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.check_tokens(p_organization text, p_principal text, p_feature text)
- RETURNS TABLE(outcome text, token_type text, tokens bigint, available bigint)
+CREATE OR REPLACE FUNCTION tollgate.check_tokens(p_organizations text[], p_principals text[], p_features text[])
+ RETURNS TABLE(ordinal integer, outcome text, token_type text, tokens bigint, available bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1116,57 +1116,49 @@ CREATE OR REPLACE FUNCTION tollgate.check_tokens(p_organization text, p_principa
 AS $function$
 #variable_conflict use_column
 declare
-  v_plan      text;
-  v_allowance bigint;
-  v_balance   tollgate.balances;
-  v_type      text;
-  v_tokens    bigint;
+  v_row     record;
+  v_balance tollgate.balances;
 begin
-  outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
-  if outcome is not null then
-    return next;
-    return;
-  end if;
+  for v_row in
+    select u.position::integer as position, u.organization_id, f.token_type, f.tokens, a.tokens as allowance,
+           case
+             when u.refusal is not null then u.refusal
+             when o.id is null then 'organization_unknown'
+             when f.feature is null then 'feature_unknown'
+             when coalesce(a.tokens, 0) = 0 then 'feature_not_available'
+           end as refusal
+      from unnest(p_organizations, p_features, tollgate.refusals_for(p_principals, p_organizations))
+             with ordinality as u (organization_id, feature, refusal, position)
+      left join public.organizations o on o.id = u.organization_id and u.refusal is null
+      left join tollgate.current_features f on f.feature = u.feature and o.id is not null
+      left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = f.token_type
+     order by u.position
+  loop
+    ordinal := v_row.position; token_type := v_row.token_type; tokens := v_row.tokens;
+    outcome := v_row.refusal; available := null;
+    if outcome is not null then
+      return next;
+      continue;
+    end if;
 
-  select o.plan into v_plan from public.organizations o where o.id = p_organization;
-  if not found then
-    outcome := 'organization_unknown';
+    perform set_config('tollgate.organizations', v_row.organization_id, true);
+    select b.* into v_balance from tollgate.balances b where b.organization_id = v_row.organization_id and b.token_type = v_row.token_type;
+    if not found then
+      -- An organization that was there before Tollgate gets its balances, with the allowance, at first use.
+      available := v_row.allowance;
+    elsif v_balance.next_change_at > clock_timestamp() then
+      available := v_balance.available;
+    else
+      select s.available into available from tollgate.balance_at(v_balance, clock_timestamp()) s;
+    end if;
+    outcome := case when available < tokens then 'tokens_insufficient' else 'sufficient' end;
     return next;
-    return;
-  end if;
-
-  select f.token_type, f.tokens into v_type, v_tokens from tollgate.current_features f where f.feature = p_feature;
-  token_type := v_type; tokens := v_tokens;
-  if not found then
-    outcome := 'feature_unknown';
-    return next;
-    return;
-  end if;
-
-  select a.tokens into v_allowance from tollgate.current_allowances a where a.plan = v_plan and a.token_type = v_type;
-  if coalesce(v_allowance, 0) = 0 then
-    outcome := 'feature_not_available';
-    return next;
-    return;
-  end if;
-
-  perform set_config('tollgate.organizations', p_organization, true);
-  select b.* into v_balance from tollgate.balances b where b.organization_id = p_organization and b.token_type = v_type;
-  if not found then
-    -- An organization that was there before Tollgate gets its balances, with the allowance, at first use.
-    available := v_allowance;
-  elsif v_balance.next_change_at > clock_timestamp() then
-    available := v_balance.available;
-  else
-    select s.available into available from tollgate.balance_at(v_balance, clock_timestamp()) s;
-  end if;
-  outcome := case when available < v_tokens then 'tokens_insufficient' else 'sufficient' end;
-  return next;
+  end loop;
 end
 $function$
 ;
-alter function tollgate.check_tokens(text,text,text) owner to tollgate_ledger;
-grant execute on function tollgate.check_tokens(text,text,text) to tollgate_api;
+alter function tollgate.check_tokens(text[],text[],text[]) owner to tollgate_ledger;
+grant execute on function tollgate.check_tokens(text[],text[],text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.claim_key(p_organization text, p_key text, p_request_hash bytea, p_job text)
  RETURNS TABLE(outcome text, job_id text, answer jsonb)
