@@ -98,6 +98,8 @@ describe('what is sent together', () => {
     const first = hold('first');
     const callers = times(20, async (n) => {
       await hold(`h-${n}`);
+      // The layers between a caller and the ledger.
+      for (let layer = 0; layer < 10; layer++) await undefined;
       await capture(`h-${n}`);
     });
     await unlock!();
@@ -154,17 +156,17 @@ describe('calls for one hold', () => {
     for (const id of ['a', 'b', 'c']) await hold(id);
     await lock();
     const first = hold('first');
-    const calls = [capture('c'), release('a'), capture('a'), release('a'), capture('b'), release('b')];
+    const calls = [capture('c'), release('a'), capture('a'), release('a'), capture('b', 2), release('b'), capture('b')];
     const placed = [hold('d'), capture('d'), hold('e'), release('e')];
     await unlock!();
     await first;
     expect((await Promise.all(calls)).map(({ outcome }) => outcome)).toEqual([
       'captured',
       ...['released', 'hold_released', 'released'],
-      ...['captured', 'hold_captured'],
+      ...['amount_above_hold', 'released', 'hold_released'],
     ]);
     expect((await Promise.all(placed)).map(({ outcome }) => outcome)).toEqual(['held', 'captured', 'held', 'released']);
-    expect(await holds()).toMatchObject({ a: 'released', b: 'captured', c: 'captured', d: 'captured', e: 'released' });
+    expect(await holds()).toMatchObject({ a: 'released', b: 'released', c: 'captured', d: 'captured', e: 'released' });
   });
 
   it('keep that order when the statement before theirs failed', async () => {
