@@ -45,7 +45,9 @@ function fail<T>(calls: readonly Call<unknown>[], error: T): T {
 
 /**
  * A connection that is lost after the statement was sent tells nothing of what became of it. The same rows under the same
- * ids answer what was recorded, or do it now. Once in doubt, a database that cannot be reached leaves it in doubt.
+ * ids answer what was recorded, or do it now. Should the first try still wait at the server for a balance, it waits before
+ * the repeat, and whichever comes second finds what the other did. Once in doubt, a database that cannot be reached leaves
+ * it in doubt.
  */
 async function untilFateIsKnown<T>(run: () => Promise<T>): Promise<T> {
   const giveUpAt = performance.now() + PATIENCE_MS;
