@@ -75,20 +75,21 @@ export function createLane<Verb>({
     for (let batch = take(); batch !== null; batch = take()) {
       await send(batch.verb, batch.calls);
       // Whoever was answered just now and calls again belongs to the next batch. Some promises lie between him and here:
-      // without this turn of the event loop the next statement could leave with the first of them alone. It costs a lone
-      // caller nothing that could be measured.
-      await turn();
+      // without this turn of the event loop the next statement could leave with the first of them alone. One who was alone
+      // need not wait for it (30 µs).
+      if (batch.callers > 1) await turn();
     }
     running = null;
   }
 
-  function take(): { verb: Verb; calls: Call<Verb>[] } | null {
+  function take(): { verb: Verb; calls: Call<Verb>[]; callers: number } | null {
     for (const [verb, queue] of ready) {
       const calls = queue.splice(0, maxBatch);
       ready.delete(verb);
       if (queue.length > 0) ready.set(verb, queue);
+      const callers = calls.reduce((sum, { waiters }) => sum + waiters.length, 0);
       for (const call of calls) leave(call);
-      return { verb, calls };
+      return { verb, calls, callers };
     }
     return null;
   }
