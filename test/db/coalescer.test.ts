@@ -261,25 +261,22 @@ describe('C4: a connection that is lost', () => {
   });
   afterEach(() => proxy.close());
 
-  /** What our connections are at, by pg_stat_activity. */
-  async function connections(state: string): Promise<number[]> {
+  /** Our connections in this state, and when each came into it, by pg_stat_activity. */
+  async function connections(state: 'active' | 'idle'): Promise<{ pid: number; since: string }[]> {
     const { rows } = await database.superuser.query(
-      `select a.pid from pg_stat_activity a where a.application_name = $1 and a.state = $2`,
+      `select a.pid, a.state_change::text as since from pg_stat_activity a where a.application_name = $1 and a.state = $2`,
       [ledger.applicationName, state],
     );
-    return rows.map(({ pid }) => pid);
+    return rows;
   }
 
   it('before the commit: the batch is sent again, and each row is done once', async () => {
     await lock();
     const first = hold('first');
     const others = times(20, (n) => hold(`h-${n}`, 2));
-    const [pid] = await until(async () => {
-      const found = await connections('active');
-      return found.length > 0 && found;
-    });
+    const { pid } = await until(async () => (await connections('active'))[0]);
     await database.superuser.query('select pg_terminate_backend($1)', [pid]);
-    await until(async () => (await connections('active')).some((other) => other !== pid));
+    await until(async () => (await connections('active')).some((other) => other.pid !== pid));
     await unlock!();
     expect(await first).toMatchObject({ outcome: 'held', isRepeat: false });
     expect(new Set((await Promise.all(others)).map(({ outcome }) => outcome))).toEqual(new Set(['held']));
@@ -342,9 +339,10 @@ describe('C4: a connection that is lost', () => {
   it('an equal check that is in flight is not shared: no answer is older than its call', async () => {
     await check();
     proxy.set('delay_answers');
+    const [before] = await connections('idle');
     const early = check();
     // Its answer is made, and on its way.
-    await until(async () => (await connections('idle')).length === 1);
+    await until(async () => (await connections('idle')).some(({ since }) => since !== before!.since));
     await holderOf(database.api, organization).hold('all', 500);
     const late = [check(), check()];
     proxy.set('pass');
