@@ -9,6 +9,7 @@ import { serve } from '../api/server.ts';
 import { createSessions } from '../api/sessions.ts';
 import { apiConfig, readConfig } from '../config.ts';
 import { tokenRequest } from '../contract/tokens.ts';
+import { createCoalescer } from '../db/coalescer.ts';
 import { createPool } from '../db/pool.ts';
 
 /**
@@ -25,6 +26,7 @@ if (import.meta.main) {
   const workflows = createJobWorkflows({ address: config.TEMPORAL_ADDRESS, namespace: 'default', taskQueue: 'none' });
   const app = createApp({
     pool,
+    ledger: createCoalescer(pool),
     sessions,
     workflows,
     waiters: createJobWaiters({ pool, log }),

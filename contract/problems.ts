@@ -136,6 +136,11 @@ export const PROBLEMS = {
     title: 'The ledger cannot be reached',
     detail: 'Repeat the request with the same Idempotency-Key after the time that Retry-After gives.',
   },
+  ledger_busy: {
+    status: 503,
+    title: 'Too many calls are waiting for the ledger',
+    detail: 'Nothing was done. Repeat the request with the same Idempotency-Key after the time that Retry-After gives.',
+  },
   workflows_unavailable: {
     status: 503,
     title: 'Jobs cannot be started or cancelled right now',

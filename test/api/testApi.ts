@@ -8,6 +8,7 @@ import { createJobWorkflows } from '../../api/jobWorkflows.ts';
 import { LIMITS, serve } from '../../api/server.ts';
 import type { Sessions } from '../../api/sessions.ts';
 import { PROBLEMS, type ProblemCode, problem as problemSchema } from '../../contract/problems.ts';
+import { createCoalescer } from '../../db/coalescer.ts';
 import { beginJob, commitJob, storeResult } from '../../db/jobs.ts';
 import { createPool } from '../../db/pool.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -43,6 +44,7 @@ export async function startTestApi(
     temporalAddress?: string;
     deadlineMs?: number;
     mostWaiters?: number;
+    maxQueued?: number;
     holdMs?: number;
     limits?: Partial<typeof LIMITS>;
     queryTimeoutMs?: number;
@@ -69,9 +71,11 @@ export async function startTestApi(
     log,
     ...(options.mostWaiters === undefined ? {} : { mostWaiters: options.mostWaiters }),
   });
+  const ledger = createCoalescer(pool, options.maxQueued === undefined ? {} : { maxQueued: options.maxQueued });
   let isDraining = false;
   const app = createApp({
     pool,
+    ledger,
     sessions: options.sessions ?? { verify: async () => ({ outcome: 'refused' }) },
     workflows,
     waiters,
@@ -112,6 +116,7 @@ export async function startTestApi(
     close: async () => {
       waiters.drain();
       await server.close(1_000);
+      await ledger.close();
       await Promise.all([pool.end(), workflows.close()]);
     },
   };

@@ -573,7 +573,11 @@ describe('S10: code of the caller’s own', () => {
       `select outcome from tollgate.deduct_tokens('ours', 'PRINCIPAL', 'evil', 'generate_leads', '{}', null, null)`,
       'deducted',
     ],
-    ['tollgate_api', `select outcome from tollgate.check_tokens('ours', 'PRINCIPAL', 'generate_leads')`, 'sufficient'],
+    [
+      'tollgate_api',
+      `select outcome from tollgate.check_tokens('{ours}', '{PRINCIPAL}', '{generate_leads}')`,
+      'sufficient',
+    ],
   ])('of %s never runs as the ledger: %s', async (role, statement, outcome) => {
     await as(role, async (client) => {
       await client.query(PLANT);
