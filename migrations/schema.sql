@@ -543,6 +543,35 @@ grant select on tollgate.ledger_entries to tollgate_auditor;
 grant insert, select on tollgate.ledger_entries to tollgate_ledger;
 grant select on tollgate.ledger_entries to tollgate_worker;
 
+create table tollgate.ledger_seals (
+  organization_id text not null,
+  token_type text not null,
+  seal_number bigint not null,
+  first_entry bigint not null,
+  last_entry bigint not null,
+  previous_hash bytea not null,
+  hash bytea not null,
+  sealed_at timestamp with time zone not null default clock_timestamp(),
+  constraint ledger_seals_pkey PRIMARY KEY (organization_id, token_type, first_entry),
+  constraint ledger_seals_are_numbered_from_1 CHECK ((seal_number > 0)),
+  constraint ledger_seals_cover_at_most_1000 CHECK (((first_entry > 0) AND ((last_entry >= first_entry) AND (last_entry <= (first_entry + 999))))),
+  constraint ledger_seals_hashes_are_sha256 CHECK (((length(previous_hash) = 32) AND (length(hash) = 32)))
+);
+CREATE TRIGGER ledger_seals_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.ledger_seals FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
+alter table tollgate.ledger_seals enable row level security;
+alter table tollgate.ledger_seals force row level security;
+create policy auditor_reads_seals on tollgate.ledger_seals for select to tollgate_auditor
+  using (true);
+create policy ledger_writes_seals on tollgate.ledger_seals for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_seals on tollgate.ledger_seals for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.ledger_seals to tollgate_api;
+grant select on tollgate.ledger_seals to tollgate_auditor;
+grant insert, select on tollgate.ledger_seals to tollgate_ledger;
+grant select on tollgate.ledger_seals to tollgate_worker;
+
 create table tollgate.outbox (
   organization_id text not null,
   id bigint not null generated always as identity,
@@ -858,6 +887,60 @@ $function$
 ;
 alter function tollgate.authenticate_key(bytea) owner to tollgate_ledger;
 grant execute on function tollgate.authenticate_key(bytea) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.balance_as_of(p_organization text, p_token_type text, p_at timestamp with time zone)
+ RETURNS TABLE(available bigint, held bigint, owed bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_balance     tollgate.balances;
+  v_entry       bigint;
+  v_refresh     timestamptz;
+  v_plan        text;
+  v_anchor      timestamptz;
+  v_time_zone   text;
+begin
+  available := 0; held := 0; owed := 0;
+  select b.* into v_balance
+    from tollgate.balances b
+   where b.organization_id = p_organization and b.token_type = p_token_type;
+  if not found or p_at is null then
+    return next;
+    return;
+  end if;
+
+  -- An instant of the database is a whole microsecond: up to p_at is before the next one.
+  v_entry := tollgate.entries_before(p_organization, p_token_type, v_balance.last_entry, p_at + interval '1 microsecond');
+  if v_entry = v_balance.last_entry and p_at >= v_balance.next_change_at then
+    select s.available, s.held into strict available, held from tollgate.balance_at(v_balance, p_at) s;
+    -- Every allowance pays what is owed first.
+    owed := v_balance.owed;
+    v_refresh := v_balance.refresh_date;
+    if owed > 0 and v_refresh <= p_at then
+      select o.plan, c.anchor, c.time_zone into strict v_plan, v_anchor, v_time_zone
+        from public.organizations o
+        join tollgate.billing_cycles c on c.organization_id = o.id
+       where o.id = p_organization;
+      while owed > 0 and v_refresh <= p_at loop
+        owed := greatest(0, owed - tollgate.allowance_at(v_plan, p_token_type, v_refresh));
+        v_refresh := tollgate.next_boundary(v_anchor, v_time_zone, v_refresh);
+      end loop;
+    end if;
+  elsif v_entry > 0 then
+    select e.available_after, e.held_after, e.owed_after into strict available, held, owed
+      from tollgate.entries_between(p_organization, p_token_type, v_entry, v_entry) e;
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.balance_as_of(text,text,timestamp with time zone) owner to tollgate_ledger;
+grant execute on function tollgate.balance_as_of(text,text,timestamp with time zone) to tollgate_api;
+grant execute on function tollgate.balance_as_of(text,text,timestamp with time zone) to tollgate_auditor;
 
 CREATE OR REPLACE FUNCTION tollgate.balance_at(p_balance tollgate.balances, p_at timestamp with time zone)
  RETURNS TABLE(available bigint, held bigint, used_in_period bigint, allocated bigint, refresh_date timestamp with time zone)
@@ -1659,6 +1742,53 @@ $function$
 ;
 alter function tollgate.end_holds(text[],text[],text,bigint[],text[],text[],jsonb[],boolean) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.entries_before(p_organization text, p_token_type text, p_last bigint, p_at timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_low          bigint := 0;
+  v_high         bigint := p_last;
+  v_middle       bigint;
+  v_effective_at timestamptz;
+begin
+  while v_low < v_high loop
+    v_middle := (v_low + v_high + 1) / 2;
+    select e.effective_at into strict v_effective_at
+      from tollgate.entries_between(p_organization, p_token_type, v_middle, v_middle) e;
+    if v_effective_at < p_at then
+      v_low := v_middle;
+    else
+      v_high := v_middle - 1;
+    end if;
+  end loop;
+  return v_low;
+end
+$function$
+;
+alter function tollgate.entries_before(text,text,bigint,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.entries_between(p_organization text, p_token_type text, p_from bigint, p_to bigint)
+ RETURNS SETOF tollgate.ledger_entries
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select e.*
+    from tollgate.ledger_entries e
+   where e.organization_id = p_organization and e.token_type = p_token_type
+     and e.entry_number between p_from and p_to
+   order by e.entry_number
+$function$
+;
+alter function tollgate.entries_between(text,text,bigint,bigint) owner to tollgate_ledger;
+grant execute on function tollgate.entries_between(text,text,bigint,bigint) to tollgate_api;
+grant execute on function tollgate.entries_between(text,text,bigint,bigint) to tollgate_auditor;
+grant execute on function tollgate.entries_between(text,text,bigint,bigint) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.find_orphaned_jobs(p_after timestamp with time zone, p_after_job text, p_limit integer)
  RETURNS TABLE(organization_id text, job_id text, state text, created_at timestamp with time zone)
  LANGUAGE sql
@@ -1691,6 +1821,36 @@ AS $function$
 $function$
 ;
 alter function tollgate.grace() owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.hash_entries(p_previous_hash bytea, p_organization text, p_token_type text, p_from bigint, p_to bigint)
+ RETURNS TABLE(entries bigint, hash bytea)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- chr() and no escapes: how a string literal reads a backslash is a setting of the session.
+  return query
+    select count(*),
+           sha256(p_previous_hash || convert_to(coalesce(string_agg(concat_ws(chr(9),
+             l.texts[1], l.texts[2], e.entry_number, l.texts[3], l.texts[4], l.texts[5],
+             e.amount, e.available_after, e.held_after, e.owed_after,
+             l.texts[6], coalesce(e.grant_id::text, chr(92) || 'N'), l.texts[7],
+             (extract(epoch from e.effective_at) * 1000000)::bigint,
+             (extract(epoch from e.created_at) * 1000000)::bigint) || chr(10), '' order by e.entry_number), ''), 'UTF8'))
+      from tollgate.entries_between(p_organization, p_token_type, p_from, p_to) e
+     cross join lateral (
+       select array_agg(coalesce(
+                replace(replace(replace(replace(t.text, chr(92), chr(92) || chr(92)), chr(9), chr(92) || 't'),
+                                chr(10), chr(92) || 'n'), chr(13), chr(92) || 'r'),
+                chr(92) || 'N') order by t.position) as texts
+         from unnest(array[e.organization_id, e.token_type, e.kind, e.from_account, e.to_account, e.hold_id, e.actor])
+                with ordinality as t (text, position)) l;
+end
+$function$
+;
+alter function tollgate.hash_entries(bytea,text,text,bigint,bigint) owner to tollgate_ledger;
+grant execute on function tollgate.hash_entries(bytea,text,text,bigint,bigint) to tollgate_auditor;
 
 CREATE OR REPLACE FUNCTION tollgate.hold_tokens(p_principals text[], p_organizations text[], p_hold_ids text[], p_features text[], p_amounts bigint[], p_lifetimes interval[])
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
@@ -2323,6 +2483,140 @@ $function$
 ;
 alter function tollgate.return_to_grants(text,text,text,bigint[],bigint[],bigint,text,timestamp with time zone) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.seal_ledger(p_after_organization text, p_after_token_type text, p_balances integer)
+ RETURNS TABLE(next_organization text, next_token_type text, balances integer, seals integer, entries bigint, gaps integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  c_entries_per_seal constant integer := 1000;
+  c_entries_per_call constant integer := 20000;
+  v_after_organization text := coalesce(p_after_organization, '');
+  v_after_token_type   text := coalesce(p_after_token_type, '');
+  v_organizations      text[];
+  v_balance            record;
+  v_seal_number        bigint;
+  v_sealed             bigint;
+  v_hash               bytea;
+  v_to                 bigint;
+  v_next               record;
+begin
+  balances := 0; seals := 0; entries := 0; gaps := 0;
+  next_organization := p_after_organization;
+  next_token_type := p_after_token_type;
+  select array_agg(o.id order by o.id) into v_organizations
+    from (select o.id from public.organizations o where o.id >= v_after_organization order by o.id limit p_balances) o;
+
+  while v_organizations is not null loop
+    -- The policy on balances shows those of these organizations.
+    perform set_config('tollgate.organizations', array_to_string(v_organizations, ','), true);
+
+    for v_balance in
+      select b.organization_id, b.token_type, b.last_entry
+        from tollgate.balances b
+       where b.organization_id = any (v_organizations)
+         and (b.organization_id, b.token_type) > (v_after_organization, v_after_token_type)
+       order by b.organization_id, b.token_type
+    loop
+      if balances >= p_balances or entries >= c_entries_per_call then
+        return next;
+        return;
+      end if;
+
+      select s.seal_number, s.last_entry, s.hash into v_seal_number, v_sealed, v_hash
+        from tollgate.ledger_seals s
+       where s.organization_id = v_balance.organization_id and s.token_type = v_balance.token_type
+       order by s.first_entry desc
+       limit 1;
+      if not found then
+        v_seal_number := 0; v_sealed := 0; v_hash := decode(repeat('00', 32), 'hex');
+      end if;
+
+      while v_sealed < v_balance.last_entry loop
+        if entries >= c_entries_per_call then
+          -- Not done with this one: the next page begins before it.
+          return next;
+          return;
+        end if;
+        v_to := least(v_sealed + c_entries_per_seal, v_balance.last_entry);
+        select h.entries, h.hash into v_next
+          from tollgate.hash_entries(v_hash, v_balance.organization_id, v_balance.token_type, v_sealed + 1, v_to) h;
+        if v_next.entries <> v_to - v_sealed then
+          gaps := gaps + 1;
+          exit;
+        end if;
+
+        insert into tollgate.ledger_seals (organization_id, token_type, seal_number, first_entry, last_entry, previous_hash, hash)
+        values (v_balance.organization_id, v_balance.token_type, v_seal_number + 1, v_sealed + 1, v_to, v_hash, v_next.hash)
+        on conflict (organization_id, token_type, first_entry) do nothing;
+        exit when not found;
+
+        seals := seals + 1;
+        entries := entries + v_next.entries;
+        v_seal_number := v_seal_number + 1; v_sealed := v_to; v_hash := v_next.hash;
+      end loop;
+
+      balances := balances + 1;
+      next_organization := v_balance.organization_id;
+      next_token_type := v_balance.token_type;
+    end loop;
+
+    select array_agg(o.id order by o.id) into v_organizations
+      from (select o.id from public.organizations o
+             where o.id > v_organizations[cardinality(v_organizations)] order by o.id limit p_balances) o;
+  end loop;
+
+  next_organization := null;
+  next_token_type := null;
+  return next;
+end
+$function$
+;
+alter function tollgate.seal_ledger(text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.seal_ledger(text,text,integer) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.settle_due(p_organization text, p_principal text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_refusal     text := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  v_token_types text[];
+begin
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
+  if not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+
+  perform set_config('tollgate.organizations', p_organization, true);
+  select array_agg(t.token_type order by t.token_type) into v_token_types
+    from (select a.token_type
+            from public.organizations o
+            join tollgate.current_allowances a on a.plan = o.plan
+           where o.id = p_organization
+             and not exists (select from tollgate.balances b where b.organization_id = o.id and b.token_type = a.token_type)
+          union
+          select b.token_type
+            from tollgate.balances b
+           where b.organization_id = p_organization and b.next_change_at <= clock_timestamp()) t;
+  if v_token_types is not null then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_token_types)]), v_token_types);
+  end if;
+  return 'settled';
+end
+$function$
+;
+alter function tollgate.settle_due(text,text) owner to tollgate_ledger;
+grant execute on function tollgate.settle_due(text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.settle_time(p_organization text, p_token_type text, p_until timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
@@ -2427,6 +2721,43 @@ end
 $function$
 ;
 alter function tollgate.settle_time(text,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.statement_range(p_organization text, p_token_type text, p_month date)
+ RETURNS TABLE(time_zone text, starts_at timestamp with time zone, ends_at timestamp with time zone, is_over boolean, is_ahead boolean, first_entry bigint, last_entry bigint, opening bigint, closing bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_last bigint;
+begin
+  select b.last_entry, coalesce(c.time_zone, 'UTC') into v_last, time_zone
+    from tollgate.balances b
+    left join tollgate.billing_cycles c on c.organization_id = b.organization_id
+   where b.organization_id = p_organization and b.token_type = p_token_type;
+  if not found then
+    return;
+  end if;
+
+  starts_at := p_month::timestamp at time zone time_zone;
+  ends_at := (p_month + interval '1 month') at time zone time_zone;
+  is_over := ends_at <= clock_timestamp();
+  is_ahead := starts_at > clock_timestamp();
+  last_entry := tollgate.entries_before(p_organization, p_token_type, v_last, ends_at);
+  first_entry := tollgate.entries_before(p_organization, p_token_type, last_entry, starts_at) + 1;
+  opening := coalesce((select e.available_after + e.held_after - e.owed_after
+                         from tollgate.entries_between(p_organization, p_token_type, first_entry - 1, first_entry - 1) e), 0);
+  closing := coalesce((select e.available_after + e.held_after - e.owed_after
+                         from tollgate.entries_between(p_organization, p_token_type, last_entry, last_entry) e), 0);
+  return next;
+end
+$function$
+;
+alter function tollgate.statement_range(text,text,date) owner to tollgate_ledger;
+grant execute on function tollgate.statement_range(text,text,date) to tollgate_api;
+grant execute on function tollgate.statement_range(text,text,date) to tollgate_auditor;
 
 CREATE OR REPLACE FUNCTION tollgate.store_result(p_organization text, p_job text, p_result jsonb, p_usage jsonb)
  RETURNS TABLE(outcome text, state text)
