@@ -1,9 +1,18 @@
 /**
- * The chain of seals, in the form of the checks of verify.ts. What they cannot find is a chain that somebody with every
+ * The order of the entries in time, and the chain of seals over them, in the form of the checks of verify.ts. What they cannot find is a chain that somebody with every
  * right has made anew from the first changed entry to its end: that is what a signed head, kept elsewhere, is for
  * (docs/guides/LEDGER.md).
  */
 export const CHAIN_CHECKS = [
+  {
+    name: 'I6 order of time',
+    sentence:
+      'No entry of a balance took effect before the one that precedes it: a past moment is found by searching for it.',
+    query: `select e.organization_id, e.token_type, e.entry_number, e.kind, e.effective_at, e.effective_before
+              from (select l.*, lag(l.effective_at) over (partition by l.organization_id, l.token_type order by l.entry_number) as effective_before
+                      from tollgate.ledger_entries l) e
+             where e.effective_at < e.effective_before`,
+  },
   {
     name: 'I6 chain links',
     sentence:

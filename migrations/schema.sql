@@ -1346,6 +1346,8 @@ begin
     end if;
     debt := v_job.tokens - v_covered;
     if debt > 0 then
+      -- After what the late hold booked: in a ledger effective_at never decreases.
+      v_now := greatest(v_now, clock_timestamp());
       insert into tollgate.debts (organization_id, token_type, amount, open_amount, job_id, created_at)
       values (v_job.organization_id, v_job.token_type, debt, debt, v_job.id, v_now);
       perform tollgate.post_movements(array[
@@ -1569,6 +1571,8 @@ begin
     if new.refresh_date > v_now + interval '10 years' then
       raise exception 'tollgate: refresh_date must lie within the next ten years' using errcode = 'check_violation';
     end if;
+    -- One that has passed ends the period now, not then: nothing takes effect before what is booked already.
+    new.refresh_date := greatest(new.refresh_date, v_now);
     update tollgate.grants g
        set expires_at = new.refresh_date
      where g.organization_id = new.organization_id and g.token_type = new.token_type
@@ -2599,10 +2603,8 @@ begin
   perform set_config('tollgate.organizations', p_organization, true);
   select array_agg(t.token_type order by t.token_type) into v_token_types
     from (select a.token_type
-            from public.organizations o
-            join tollgate.current_allowances a on a.plan = o.plan
-           where o.id = p_organization
-             and not exists (select from tollgate.balances b where b.organization_id = o.id and b.token_type = a.token_type)
+            from tollgate.current_allowances a
+           where not exists (select from tollgate.balances b where b.organization_id = p_organization and b.token_type = a.token_type)
           union
           select b.token_type
             from tollgate.balances b
