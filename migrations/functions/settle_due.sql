@@ -23,10 +23,8 @@ begin
   perform set_config('tollgate.organizations', p_organization, true);
   select array_agg(t.token_type order by t.token_type) into v_token_types
     from (select a.token_type
-            from public.organizations o
-            join tollgate.current_allowances a on a.plan = o.plan
-           where o.id = p_organization
-             and not exists (select from tollgate.balances b where b.organization_id = o.id and b.token_type = a.token_type)
+            from tollgate.current_allowances a
+           where not exists (select from tollgate.balances b where b.organization_id = p_organization and b.token_type = a.token_type)
           union
           select b.token_type
             from tollgate.balances b

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { sealLedger } from '../../db/seals.ts';
 import { verify } from '../../db/verify.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
+import { appendEntries } from '../support/entries.ts';
 import { addGrant } from '../support/grant.ts';
 import { holderOf } from '../support/holder.ts';
 import { expectInvariants } from '../support/invariants.ts';
@@ -42,23 +43,10 @@ async function sealsOf(organizationId: string) {
   return rows;
 }
 
-/** So many more entries of lead_generation, an even number, in one transaction. */
-const appendEntries = (organizationId: string, entries: number) =>
-  database.superuser.query(
-    `select tollgate.post_movements(array(
-       select jsonb_populate_record(null::tollgate.movement, jsonb_build_object(
-                'organization_id', $1::text, 'token_type', 'lead_generation', 'amount', 1, 'actor', 'test', 'effective_at', locked.now)
-              || case when n % 2 = 1
-                   then '{"kind": "hold", "from_account": "available", "to_account": "held"}'::jsonb
-                   else '{"kind": "release", "from_account": "held", "to_account": "available"}'::jsonb end)
-         from (select tollgate.lock_balances(array[$1], array['lead_generation']) as now) locked, generate_series(1, $2::int) n))`,
-    [organizationId, entries],
-  );
-
 it('seals every entry once, at most 1,000 to a seal, and finds nothing to do the second time', async () => {
   await sealAll();
   const { organizationId } = organization;
-  await appendEntries(organizationId, 2_400);
+  await appendEntries(database.superuser, organizationId, 2_400);
   expect(await sealAll()).toMatchObject({ seals: 3, entries: 2_400, gaps: 0 });
   expect(await sealsOf(organizationId)).toEqual([
     { sealNumber: 1, firstEntry: 1, lastEntry: 1 },
@@ -76,7 +64,7 @@ it('goes through every balance whatever the size of a page, organizations withou
     insert into organizations (id, name, plan) select 'empty-' || n, 'Empty', 'pro' from generate_series(1, 7) n;
     set session_replication_role = origin`);
   const others = await Promise.all([1, 2, 3].map(() => createOrganization(database.superuser)));
-  await appendEntries(organizationId, 25_000);
+  await appendEntries(database.superuser, organizationId, 25_000);
   const { rows } = await database.superuser.query('select count(*) from tollgate.balances');
   const sealed = await sealAll(2);
   expect(sealed).toMatchObject({ balances: rows[0].count, gaps: 0 });
@@ -136,7 +124,7 @@ it('neither waits for a balance that a movement holds, nor seals what that movem
 it('leaves a ledger with a gap unsealed, says so, and seals the others', async () => {
   const { organizationId } = organization;
   await sealAll();
-  await appendEntries(organizationId, 4);
+  await appendEntries(database.superuser, organizationId, 4);
   const other = await createOrganization(database.superuser);
   const client = await database.superuser.connect();
   try {
