@@ -2497,7 +2497,7 @@ AS $function$
 #variable_conflict use_column
 declare
   c_entries_per_seal constant integer := 1000;
-  c_entries_per_call constant integer := 20000;
+  c_entries_per_call constant integer := 5000;
   v_after_organization text := coalesce(p_after_organization, '');
   v_after_token_type   text := coalesce(p_after_token_type, '');
   v_organizations      text[];
