@@ -172,16 +172,23 @@ describe('a monthly statement', () => {
   });
 
   test('an entry at the very boundary belongs to the month that begins', async () => {
-    const [month] = (await months()) as [string];
-    await sql(`begin; set local session_replication_role = replica;
-      update tollgate.ledger_entries set effective_at = '${month}-01T00:00:00Z' where organization_id = ORG and token_type = 'forecast';
-      update tollgate.ledger_entries set effective_at = '${month}-01T00:00:00Z'::timestamptz - interval '1 microsecond' where organization_id = ORG and token_type = 'general';
-      commit`);
-    expect(await statementsOf(month, 'forecast')).toMatchObject({ opening: 0, granted: 30, closing: 30 });
-    expect(await statementsOf(month, 'general')).toMatchObject({
-      opening: 50,
+    // How far the first entry lies from the beginning of its month: so much later than it is, it began at that instant.
+    const [{ month, distance }] = await sql(`
+      select to_char(first.at at time zone 'UTC', 'YYYY-MM') as month,
+             (extract(epoch from first.at - date_trunc('month', first.at at time zone 'UTC') at time zone 'UTC') * 1000000)::bigint as distance
+        from (select min(e.effective_at) as at from tollgate.ledger_entries e where e.organization_id = ORG and e.token_type = 'forecast') first`);
+    await elapse(database.superuser, organization.organizationId, `${distance} microseconds`);
+    expect(await statementsOf(month, 'forecast')).toMatchObject({
+      opening: 0,
+      granted: 30,
+      closing: 30,
+      firstEntry: 1,
+    });
+    await elapse(database.superuser, organization.organizationId, '1 microsecond');
+    expect(await statementsOf(month, 'forecast')).toMatchObject({
+      opening: 30,
       granted: 0,
-      closing: 50,
+      closing: 30,
       firstEntry: null,
     });
   });

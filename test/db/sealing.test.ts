@@ -6,6 +6,7 @@ import { appendEntries } from '../support/entries.ts';
 import { addGrant } from '../support/grant.ts';
 import { holderOf } from '../support/holder.ts';
 import { expectInvariants } from '../support/invariants.ts';
+import { ledgerAsTable } from '../support/ledgerAsTable.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
 
 let database: TestDatabase;
@@ -129,6 +130,7 @@ it('leaves a ledger with a gap unsealed, says so, and seals the others', async (
   const client = await database.superuser.connect();
   try {
     await client.query("begin; set local session_replication_role = 'replica'");
+    await ledgerAsTable(client);
     await client.query(
       `delete from tollgate.ledger_entries where organization_id = $1 and token_type = 'lead_generation' and entry_number = 3`,
       [organizationId],

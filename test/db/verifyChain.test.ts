@@ -7,6 +7,7 @@ import { CHAIN_CHECKS } from '../../db/verifyChain.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { addGrant } from '../support/grant.ts';
 import { holderOf } from '../support/holder.ts';
+import { ledgerAsTable } from '../support/ledgerAsTable.ts';
 import { createOrganization } from '../support/organization.ts';
 
 let database: TestDatabase;
@@ -217,6 +218,7 @@ async function tampered<T>(sql: string, look: (client: pg.Client) => Promise<T>)
   await client.connect();
   try {
     await client.query("begin; set local session_replication_role = 'replica'");
+    await ledgerAsTable(client);
     await client.query(sql);
     await client.query('set local role tollgate_auditor');
     return await look(client);
