@@ -188,9 +188,9 @@ it('a sealed head is what node computes from the columns alone, in any time zone
 });
 
 it('an actor with tabs, line breaks and backslashes cannot pass for other columns', async () => {
-  const hashOf = (actor: string | null, hold: string | null) =>
+  const hashOf = (actor: string, hold: string | null) =>
     tampered(
-      `update tollgate.ledger_entries set actor = ${pg.escapeLiteral(actor ?? '')}, hold_id = ${hold === null ? 'null' : pg.escapeLiteral(hold)}
+      `update tollgate.ledger_entries set actor = ${pg.escapeLiteral(actor)}, hold_id = ${hold === null ? 'null' : pg.escapeLiteral(hold)}
         where ${BALANCE} and entry_number = 1`,
       async (client) =>
         (
@@ -199,16 +199,19 @@ it('an actor with tabs, line breaks and backslashes cannot pass for other column
           )
         ).rows[0].hash,
     );
-  const hashes = await Promise.all([
-    hashOf('a\tb', null),
-    hashOf('a\\tb', null),
-    hashOf('a\nb', null),
-    hashOf('a\\nb', null),
-    hashOf('a\rb', null),
-    hashOf('a', null),
-    hashOf('a', '\\N'),
-    hashOf('a', ''),
-  ]);
+  const hashes: string[] = [];
+  for (const [actor, hold] of [
+    ['a\tb', null],
+    ['a\\tb', null],
+    ['a\nb', null],
+    ['a\\nb', null],
+    ['a\rb', null],
+    ['a', null],
+    ['a', '\\N'],
+    ['a', ''],
+  ] as const) {
+    hashes.push(await hashOf(actor, hold));
+  }
   expect(new Set(hashes).size).toBe(hashes.length);
 });
 
