@@ -8,6 +8,7 @@ import { holderOf } from '../support/holder.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { ledgerAsTable } from '../support/ledgerAsTable.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
+import { until } from '../support/until.ts';
 
 let database: TestDatabase;
 let organization: TestOrganization;
@@ -120,6 +121,32 @@ it('neither waits for a balance that a movement holds, nor seals what that movem
   }
   await sealAll();
   expect(await sealsOf(organizationId)).toMatchObject([{ lastEntry: 1 }, { lastEntry: 2 }, { lastEntry: 3 }]);
+});
+
+it('a sealer that meets another’s seal of fewer entries leaves the balance to it, and the next one goes on from there', async () => {
+  const { organizationId } = organization;
+  await sealAll();
+  await appendEntries(database.superuser, organizationId, 2);
+  const first = await database.superuser.connect();
+  try {
+    await first.query('begin');
+    await first.query('select tollgate.seal_ledger(null, null, 100000)');
+    await appendEntries(database.superuser, organizationId, 2_500);
+    const second = sealAll();
+    await until(async () => {
+      const { rows } = await database.superuser.query(
+        `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%seal_ledger%'`,
+      );
+      return rows.length === 1;
+    });
+    await first.query('commit');
+    await second;
+  } finally {
+    first.release();
+  }
+  await sealAll();
+  expect((await sealsOf(organizationId)).map(({ lastEntry }) => lastEntry)).toEqual([1, 3, 1_003, 2_003, 2_503]);
+  expect(await verify(database.auditor)).toEqual([]);
 });
 
 it('leaves a ledger with a gap unsealed, says so, and seals the others', async () => {
