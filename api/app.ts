@@ -5,8 +5,11 @@ import { secureHeaders } from 'hono/secure-headers';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
+import { BALANCES_PATH } from '../contract/balances.ts';
 import { HOLDS_PATH } from '../contract/holds.ts';
 import { JOBS_PATH } from '../contract/jobs.ts';
+import { LEDGER_PATH } from '../contract/ledger.ts';
+import { STATEMENTS_PATH } from '../contract/statements.ts';
 import { TOKENS_PATH } from '../contract/tokens.ts';
 import { type Coalescer, LedgerBusy } from '../db/coalescer.ts';
 import { DatabaseFault, isRefusedByRights } from '../db/faults.ts';
@@ -15,9 +18,12 @@ import type { JobWorkflows } from './jobWorkflows.ts';
 import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import type { ApiEnv } from './requestContext.ts';
+import { balanceRoutes } from './routes/balances.ts';
 import { healthRoutes } from './routes/health.ts';
 import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { ledgerRoutes } from './routes/ledger.ts';
+import { statementRoutes } from './routes/statements.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -28,7 +34,7 @@ export interface AppDependencies {
   sessions: Sessions;
   workflows: JobWorkflows;
   waiters: JobWaiters;
-  config: Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS'>;
+  config: Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS' | 'LEDGER_SIGNING_KEY'>;
   log: Logger;
   /** True from the moment on that the process has been asked to end. */
   isDraining: () => boolean;
@@ -68,6 +74,9 @@ export function createApp({
   app.route(JOBS_PATH, jobRoutes({ pool, sessions, workflows, waiters, limits, log }));
   app.route(HOLDS_PATH, holdRoutes({ pool, sessions, log }, ledger));
   app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }, ledger));
+  app.route(BALANCES_PATH, balanceRoutes({ pool, sessions, log }));
+  app.route(LEDGER_PATH, ledgerRoutes({ pool, sessions, log }, config.LEDGER_SIGNING_KEY));
+  app.route(STATEMENTS_PATH, statementRoutes({ pool, sessions, log }));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => {

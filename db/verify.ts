@@ -1,4 +1,5 @@
 import type { ClientBase, Pool } from 'pg';
+import { CHAIN_CHECKS } from './verifyChain.ts';
 
 /** One promise of DESIGN.md, section 2, as a query that answers the rows that break it. */
 export interface Check {
@@ -488,6 +489,7 @@ export const CHECKS: readonly Check[] = [
                      p.booked, p.expired,
                      g.remaining + g.expired + coalesce(t.held, 0) + coalesce(t.consumed, 0) + p.adjusted_away + p.debt_paid)`,
   },
+  ...CHAIN_CHECKS,
   {
     name: 'I7 one allowance',
     sentence: 'Each period of a balance has one allowance, and no two periods overlap.',

@@ -67,6 +67,7 @@ async function main(): Promise<void> {
     ensureSchedules(new Client({ connection, namespace: config.TEMPORAL_NAMESPACE }), {
       taskQueue: config.TEMPORAL_TASK_QUEUE,
       orphanSweepIntervalMs: config.ORPHAN_SWEEP_INTERVAL_MS,
+      ledgerSealIntervalMs: config.LEDGER_SEAL_INTERVAL_MS,
     }),
   );
   const health = await serveHealth({

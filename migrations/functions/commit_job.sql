@@ -59,6 +59,8 @@ begin
     end if;
     debt := v_job.tokens - v_covered;
     if debt > 0 then
+      -- After what the late hold booked: in a ledger effective_at never decreases.
+      v_now := greatest(v_now, clock_timestamp());
       insert into tollgate.debts (organization_id, token_type, amount, open_amount, job_id, created_at)
       values (v_job.organization_id, v_job.token_type, debt, debt, v_job.id, v_now);
       perform tollgate.post_movements(array[

@@ -52,6 +52,8 @@ begin
     if new.refresh_date > v_now + interval '10 years' then
       raise exception 'tollgate: refresh_date must lie within the next ten years' using errcode = 'check_violation';
     end if;
+    -- One that has passed ends the period now, not then: nothing takes effect before what is booked already.
+    new.refresh_date := greatest(new.refresh_date, v_now);
     update tollgate.grants g
        set expires_at = new.refresh_date
      where g.organization_id = new.organization_id and g.token_type = new.token_type

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { type KeyObject, randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import { inject } from 'vitest';
@@ -48,6 +48,7 @@ export async function startTestApi(
     holdMs?: number;
     limits?: Partial<typeof LIMITS>;
     queryTimeoutMs?: number;
+    signingKey?: KeyObject;
     /** Without one nobody can sign in. */
     sessions?: Sessions;
   } = {},
@@ -79,7 +80,11 @@ export async function startTestApi(
     sessions: options.sessions ?? { verify: async () => ({ outcome: 'refused' }) },
     workflows,
     waiters,
-    config: { ADMISSION_HOLD_MS: options.holdMs ?? 60_000, JOB_TIME_BUDGET_MS: 60_000 },
+    config: {
+      ADMISSION_HOLD_MS: options.holdMs ?? 60_000,
+      JOB_TIME_BUDGET_MS: 60_000,
+      LEDGER_SIGNING_KEY: options.signingKey,
+    },
     log,
     isDraining: () => isDraining,
   });

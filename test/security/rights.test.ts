@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { captureHolds, holdTokens, releaseHolds } from '../../db/holds.ts';
 import { admitJob, beginJob, commitJob, recordAttempt, storeResult } from '../../db/jobs.ts';
 import { createPool } from '../../db/pool.ts';
+import { sealLedger } from '../../db/seals.ts';
 import { readAs } from '../../db/tenant.ts';
 import { databaseUrls } from '../../dev/databaseUrls.ts';
 import { migrate } from '../../migrations/migrate.ts';
@@ -46,6 +47,7 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
   await commitJob(worker, organizationId, 'job-1');
   await superuser.query('update ai_tokens set balance = 40 where organization_id = $1', [organizationId]);
   await holderOf(api, organization).hold('open', 5);
+  await sealLedger(worker, { after: null, balances: 100 });
 }
 
 /** Everything in our two schemas that can be selected from. */
@@ -141,6 +143,7 @@ describe('S3: every table', () => {
     'tollgate.job_attempts',
     'tollgate.jobs',
     'tollgate.ledger_entries',
+    'tollgate.ledger_seals',
     'user_profiles',
   ];
 
@@ -295,6 +298,8 @@ describe('S10: functions', () => {
     authenticate_key: ['tollgate_api'],
     // Behind the view ai_tokens, for all who may read it; none of the first two can name it, having no usage of its schema.
     balance_at: ['authenticated', 'service_role', 'tollgate_api', 'tollgate_auditor', 'tollgate_worker'],
+    // Both see the balances of a tenant that was named, and nothing else.
+    balance_as_of: ['tollgate_api', 'tollgate_auditor'],
     begin_job: ['tollgate_worker'],
     capture_holds: ['tollgate_api'],
     check_tokens: ['tollgate_api'],
@@ -302,7 +307,10 @@ describe('S10: functions', () => {
     create_api_key: ['tollgate_owner'],
     current_organizations: ['tollgate_api', 'tollgate_worker'],
     deduct_tokens: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    entries_between: ['tollgate_api', 'tollgate_auditor', 'tollgate_worker'],
     find_orphaned_jobs: ['tollgate_worker'],
+    hash_entries: ['tollgate_auditor'],
     hold_tokens: ['tollgate_api'],
     job_to_run: ['tollgate_worker'],
     organization_of: ['tollgate_api'],
@@ -310,13 +318,17 @@ describe('S10: functions', () => {
     refund_job: ['tollgate_worker'],
     release_holds: ['tollgate_api'],
     request_cancellation: ['tollgate_api'],
+    seal_ledger: ['tollgate_worker'],
+    settle_due: ['tollgate_api'],
+    statement_range: ['tollgate_api', 'tollgate_auditor'],
     store_result: ['tollgate_worker'],
     token_stats: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
   };
+  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries'];
   /** Behind these stands a caller who is checked, or a trigger that rights guard. Every other function has its caller's rights. */
   const definers = [
-    ...Object.keys(executors).filter((name) => name !== 'current_organizations'),
+    ...Object.keys(executors).filter((name) => !INVOKERS.includes(name)),
     'change_plan',
     'edit_balance',
     'provision_organization',
@@ -340,6 +352,7 @@ describe('S10: functions', () => {
     ...['end_holds', 'lock_balances', 'place_holds', 'post_movements', 'provision_organization', 'refund_job'],
     ...['store_result', 'token_stats', 'withdraw_job'],
     'refusals_for',
+    ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
   ];
 
   /** Read so often, and so short, that a plan for each call would cost more than the read. */

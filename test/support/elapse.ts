@@ -31,6 +31,8 @@ export async function elapse(superuser: Pool, organizationId: string, duration: 
         await client.query(`update ${name} set ${assignments.join(', ')} where ${key} = $1`, [organizationId]);
       }
     }
+    // Moved entries are another history: what was sealed of the old one would be found tampered with.
+    await client.query('delete from tollgate.ledger_seals where organization_id = $1', [organizationId]);
     await client.query(KEEP_CALENDAR, [organizationId]);
     await client.query('commit');
   } catch (error) {
