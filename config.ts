@@ -69,6 +69,8 @@ export const workerConfig = common.extend({
   WORKER_HEALTH_PORT: port.default(8081),
   /** How often jobs past their budget are looked for. */
   ORPHAN_SWEEP_INTERVAL_MS: milliseconds.min(1_000).default(15_000),
+  /** How long events of the outbox stay that every subscriber has been given. */
+  OUTBOX_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(30),
   AI_BASE_URL: httpUrl,
   AI_API_KEY: z.string().min(1),
   AI_MODEL: z.string().min(1),

@@ -195,17 +195,22 @@ create table tollgate.balances (
   settled_through timestamp with time zone not null,
   next_change_at timestamp with time zone not null,
   last_entry bigint not null default 0,
+  low_threshold bigint,
+  is_low boolean not null default false,
   constraint balances_pkey PRIMARY KEY (organization_id, token_type),
   constraint balances_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint balances_allocated_is_not_negative CHECK ((allocated >= 0)),
   constraint balances_available_is_not_negative CHECK ((available >= 0)),
   constraint balances_held_is_not_negative CHECK ((held >= 0)),
+  constraint balances_low_needs_a_threshold CHECK (((low_threshold IS NOT NULL) OR (NOT is_low))),
+  constraint balances_low_threshold_is_positive CHECK ((low_threshold > 0)),
   constraint balances_owed_is_not_negative CHECK ((owed >= 0)),
   constraint balances_period_has_an_end CHECK ((refresh_date > period_start))
 ) with (fillfactor=50);
 comment on column tollgate.balances.granted_in_period is 'The largest allowance granted in this period: switching plans to and fro mints nothing.';
 comment on column tollgate.balances.settled_through is 'Time has been settled up to here: no open hold expires at or before it.';
 comment on column tollgate.balances.next_change_at is 'Never later than the next lapse, expiry or period end. Before it, the row is exact.';
+comment on column tollgate.balances.is_low is 'Available is below low_threshold, and that has been told.';
 alter table tollgate.balances enable row level security;
 alter table tollgate.balances force row level security;
 create policy auditor_reads_balances on tollgate.balances for select to tollgate_auditor
@@ -331,6 +336,51 @@ grant select on tollgate.debts to tollgate_api;
 grant select on tollgate.debts to tollgate_auditor;
 grant insert, select, update on tollgate.debts to tollgate_ledger;
 grant select on tollgate.debts to tollgate_worker;
+
+create table tollgate.deliveries (
+  organization_id text not null,
+  subscriber text not null,
+  event_id bigint not null,
+  event_at timestamp with time zone not null,
+  constraint deliveries_pkey PRIMARY KEY (organization_id, subscriber, event_id),
+  constraint deliveries_event_id_fkey FOREIGN KEY (event_id) REFERENCES tollgate.outbox(id),
+  constraint deliveries_subscriber_fkey FOREIGN KEY (subscriber) REFERENCES tollgate.subscribers(name) ON DELETE CASCADE
+);
+CREATE INDEX deliveries_event_id_idx ON tollgate.deliveries USING btree (event_id);
+CREATE INDEX deliveries_oldest_idx ON tollgate.deliveries USING btree (subscriber, event_at);
+alter table tollgate.deliveries enable row level security;
+alter table tollgate.deliveries force row level security;
+create policy auditor_reads_deliveries on tollgate.deliveries for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_deliveries on tollgate.deliveries for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.deliveries to tollgate_auditor;
+grant delete, insert, select, update on tollgate.deliveries to tollgate_ledger;
+
+create table tollgate.delivery_lanes (
+  organization_id text not null,
+  subscriber text not null,
+  due_at timestamp with time zone not null,
+  lease uuid,
+  attempts integer not null default 0,
+  last_error text,
+  constraint delivery_lanes_pkey PRIMARY KEY (organization_id, subscriber),
+  constraint delivery_lanes_subscriber_fkey FOREIGN KEY (subscriber) REFERENCES tollgate.subscribers(name) ON DELETE CASCADE,
+  constraint delivery_lanes_attempts_are_counted CHECK ((attempts >= 0)),
+  constraint delivery_lanes_error_is_a_class CHECK ((last_error ~ '^[A-Za-z0-9_]{1,64}$'::text))
+);
+CREATE INDEX delivery_lanes_due_idx ON tollgate.delivery_lanes USING btree (subscriber, due_at);
+CREATE INDEX delivery_lanes_failing_idx ON tollgate.delivery_lanes USING btree (subscriber) WHERE (attempts > 0);
+alter table tollgate.delivery_lanes enable row level security;
+alter table tollgate.delivery_lanes force row level security;
+create policy auditor_reads_lanes on tollgate.delivery_lanes for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_lanes on tollgate.delivery_lanes for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.delivery_lanes to tollgate_auditor;
+grant delete, insert, select, update on tollgate.delivery_lanes to tollgate_ledger;
 
 create table tollgate.grants (
   organization_id text not null,
@@ -550,8 +600,12 @@ create table tollgate.outbox (
   subject_id text,
   content jsonb not null default '{}'::jsonb,
   created_at timestamp with time zone not null default clock_timestamp(),
+  routed_at timestamp with time zone,
   constraint outbox_pkey PRIMARY KEY (id)
 );
+CREATE INDEX outbox_created_at_idx ON tollgate.outbox USING btree (created_at);
+CREATE INDEX outbox_unrouted_idx ON tollgate.outbox USING btree (id) WHERE (routed_at IS NULL);
+comment on column tollgate.outbox.routed_at is 'When the subscribers that want it got their rows of tollgate.deliveries.';
 alter table tollgate.outbox enable row level security;
 alter table tollgate.outbox force row level security;
 create policy auditor_reads_outbox on tollgate.outbox for select to tollgate_auditor
@@ -560,7 +614,24 @@ create policy ledger_writes_outbox on tollgate.outbox for all to tollgate_ledger
   using (true)
   with check (true);
 grant select on tollgate.outbox to tollgate_auditor;
-grant insert, select on tollgate.outbox to tollgate_ledger;
+grant delete, insert, select on tollgate.outbox to tollgate_ledger;
+
+create table tollgate.subscribers (
+  name text not null,
+  kinds text[] not null,
+  registered_at timestamp with time zone not null default clock_timestamp(),
+  constraint subscribers_pkey PRIMARY KEY (name),
+  constraint subscribers_name_is_a_name CHECK ((name ~ '^[A-Za-z][A-Za-z0-9_-]{0,63}$'::text))
+);
+alter table tollgate.subscribers enable row level security;
+alter table tollgate.subscribers force row level security;
+create policy auditor_reads_subscribers on tollgate.subscribers for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_subscribers on tollgate.subscribers for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.subscribers to tollgate_auditor;
+grant delete, insert, select, update on tollgate.subscribers to tollgate_ledger;
 
 -- Views
 
@@ -1168,6 +1239,65 @@ $function$
 alter function tollgate.check_tokens(text,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.check_tokens(text,text,text) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.claim_deliveries(p_subscriber text, p_lanes integer, p_page integer, p_lease interval)
+ RETURNS TABLE(organization_id text, lease uuid, event_id bigint, kind text, subject_id text, content jsonb, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now           timestamptz;
+  v_organizations text[];
+begin
+  perform tollgate.route_events(1000);
+
+  v_now := clock_timestamp();
+  with due as (
+    select l.organization_id
+      from tollgate.delivery_lanes l
+     where l.subscriber = p_subscriber and l.due_at <= v_now
+     order by l.due_at
+     limit p_lanes
+       for update skip locked
+  ), leased as (
+    update tollgate.delivery_lanes l
+       set due_at = v_now + p_lease, lease = gen_random_uuid()
+      from due d
+     where l.organization_id = d.organization_id and l.subscriber = p_subscriber
+    returning l.organization_id
+  )
+  select array_agg(d.organization_id) into v_organizations from leased d;
+  if v_organizations is null then
+    return;
+  end if;
+
+  -- With a new snapshot, taken under the lanes' locks: the one before could still show what their last holder has marked.
+  return query
+  select l.organization_id, l.lease, e.id, e.kind, e.subject_id, e.content, e.created_at
+    from tollgate.delivery_lanes l
+   cross join lateral (
+     select d.event_id
+       from tollgate.deliveries d
+      where d.organization_id = l.organization_id and d.subscriber = l.subscriber
+      order by d.event_id
+      limit p_page) d
+    join tollgate.outbox e on e.id = d.event_id
+   where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber
+   order by l.organization_id, e.id;
+
+  -- Handed back after its last event, or emptied by hand.
+  update tollgate.delivery_lanes l
+     set due_at = 'infinity', lease = null, attempts = 0, last_error = null
+   where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber
+     and not exists (select from tollgate.deliveries d where d.organization_id = l.organization_id and d.subscriber = l.subscriber);
+end
+$function$
+;
+alter function tollgate.claim_deliveries(text,integer,integer,interval) owner to tollgate_ledger;
+grant execute on function tollgate.claim_deliveries(text,integer,integer,interval) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.claim_key(p_organization text, p_key text, p_request_hash bytea, p_job text)
  RETURNS TABLE(outcome text, job_id text, answer jsonb)
  LANGUAGE plpgsql
@@ -1436,6 +1566,25 @@ $function$
 alter function tollgate.deduct_tokens(text,text,text,text,jsonb,text,bytea) owner to tollgate_ledger;
 grant execute on function tollgate.deduct_tokens(text,text,text,text,jsonb,text,bytea) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.delivery_lag(p_subscriber text)
+ RETURNS TABLE(oldest_at timestamp with time zone, age interval, failing_organizations bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select o.oldest_at, clock_timestamp() - o.oldest_at,
+         (select count(*) from tollgate.delivery_lanes l where l.subscriber = p_subscriber and l.attempts > 0)
+    from (select least(
+            (select min(d.event_at) from tollgate.deliveries d where d.subscriber = p_subscriber),
+            (select min(e.created_at) from tollgate.outbox e
+              where e.routed_at is null
+                and exists (select from tollgate.subscribers s where s.name = p_subscriber and e.kind = any (s.kinds)))) as oldest_at) o
+$function$
+;
+alter function tollgate.delivery_lag(text) owner to tollgate_ledger;
+grant execute on function tollgate.delivery_lag(text) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1692,6 +1841,21 @@ $function$
 ;
 alter function tollgate.grace() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.hand_back_lane(p_subscriber text, p_organization text, p_lease uuid)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  update tollgate.delivery_lanes l
+     set due_at = clock_timestamp(), lease = null
+   where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+$function$
+;
+alter function tollgate.hand_back_lane(text,text,uuid) owner to tollgate_ledger;
+grant execute on function tollgate.hand_back_lane(text,text,uuid) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.hold_tokens(p_principals text[], p_organizations text[], p_hold_ids text[], p_features text[], p_amounts bigint[], p_lifetimes interval[])
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
  LANGUAGE sql
@@ -1831,6 +1995,29 @@ $function$
 ;
 alter function tollgate.lock_balances(text[],text[]) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.mark_delivered(p_subscriber text, p_organization text, p_lease uuid, p_event bigint, p_lease_for interval)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  update tollgate.delivery_lanes l
+     set due_at = clock_timestamp() + p_lease_for, attempts = 0, last_error = null
+   where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease;
+  if not found then
+    return false;
+  end if;
+  delete from tollgate.deliveries d
+   where d.organization_id = p_organization and d.subscriber = p_subscriber and d.event_id = p_event;
+  return true;
+end
+$function$
+;
+alter function tollgate.mark_delivered(text,text,uuid,bigint,interval) owner to tollgate_ledger;
+grant execute on function tollgate.mark_delivered(text,text,uuid,bigint,interval) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time zone, p_time_zone text, p_after timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
@@ -1856,6 +2043,31 @@ end
 $function$
 ;
 alter function tollgate.next_boundary(timestamp with time zone,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.notice_low(p_organizations text[], p_token_types text[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  with crossed as (
+    update tollgate.balances b
+       set is_low = b.available < b.low_threshold
+     where (b.organization_id, b.token_type) in (
+             select u.organization_id, u.token_type from unnest(p_organizations, p_token_types) as u (organization_id, token_type))
+       and b.low_threshold is not null
+       and b.is_low <> (b.available < b.low_threshold)
+    returning b.organization_id, b.token_type, b.is_low, b.low_threshold, b.available
+  )
+  insert into tollgate.outbox (organization_id, kind, subject_id, content)
+  select c.organization_id, 'balance_low', c.token_type,
+         jsonb_build_object('threshold', c.low_threshold, 'available', c.available)
+    from crossed c
+   where c.is_low
+   order by c.organization_id, c.token_type
+$function$
+;
+alter function tollgate.notice_low(text[],text[]) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.organization_of(p_user text)
  RETURNS text
@@ -2032,8 +2244,10 @@ CREATE OR REPLACE FUNCTION tollgate.post_movements(p_movements tollgate.movement
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-  v_balances integer;
-  v_moved    integer;
+  v_balances              integer;
+  v_moved                 integer;
+  v_crossed_organizations text[];
+  v_crossed_types         text[];
 begin
   if coalesce(cardinality(p_movements), 0) = 0 then
     return;
@@ -2080,13 +2294,22 @@ begin
       from totals t
      where b.organization_id = t.organization_id
        and b.token_type = t.token_type
-    returning 1
+    returning b.organization_id, b.token_type, b.is_low <> coalesce(b.available < b.low_threshold, false) as has_crossed
   )
-  select (select count(*) from totals), (select count(*) from moved) into v_balances, v_moved;
+  select (select count(*) from totals), count(*),
+         array_agg(m.organization_id) filter (where m.has_crossed), array_agg(m.token_type) filter (where m.has_crossed)
+    into v_balances, v_moved, v_crossed_organizations, v_crossed_types
+    from moved m;
 
   if v_moved is distinct from v_balances then
     raise exception 'tollgate: a movement named a balance that is not there or not this transaction''s to move'
       using errcode = 'raise_exception';
+  end if;
+
+  -- Time's own movements are looked at where tollgate.settle_time ends: between an expiry and the allowance that follows it
+  -- at the same instant nobody is out of tokens.
+  if v_crossed_types is not null and p_movements[1].actor <> 'time' then
+    perform tollgate.notice_low(v_crossed_organizations, v_crossed_types);
   end if;
 end
 $function$
@@ -2133,6 +2356,25 @@ $function$
 ;
 alter function tollgate.record_attempt(text,text,integer,text,text,text,integer,jsonb) owner to tollgate_ledger;
 grant execute on function tollgate.record_attempt(text,text,integer,text,text,text,integer,jsonb) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.record_delivery_failure(p_subscriber text, p_organization text, p_lease uuid, p_error text)
+ RETURNS integer
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  update tollgate.delivery_lanes l
+     set due_at     = clock_timestamp() + least(interval '5 minutes', interval '1 second' * 2 ^ least(l.attempts, 10)),
+         lease      = null,
+         attempts   = l.attempts + 1,
+         last_error = p_error
+   where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+  returning l.attempts
+$function$
+;
+alter function tollgate.record_delivery_failure(text,text,uuid,text) owner to tollgate_ledger;
+grant execute on function tollgate.record_delivery_failure(text,text,uuid,text) to tollgate_worker;
 
 CREATE OR REPLACE FUNCTION tollgate.refund_job(p_organization text, p_job text, p_code text)
  RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, code text)
@@ -2253,6 +2495,22 @@ $function$
 ;
 alter function tollgate.refuse_second_end() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.register_subscriber(p_name text, p_kinds text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into tollgate.subscribers as s (name, kinds)
+  values (p_name, p_kinds)
+  on conflict (name) do update
+     set kinds = (select array_agg(distinct k.kind order by k.kind) from unnest(s.kinds || excluded.kinds) as k (kind))
+   where not s.kinds @> excluded.kinds
+$function$
+;
+alter function tollgate.register_subscriber(text,text[]) owner to tollgate_ledger;
+grant execute on function tollgate.register_subscriber(text,text[]) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.release_holds(p_principals text[], p_organizations text[], p_hold_ids text[])
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, captured bigint, returned bigint)
  LANGUAGE sql
@@ -2268,6 +2526,46 @@ $function$
 ;
 alter function tollgate.release_holds(text[],text[],text[]) owner to tollgate_ledger;
 grant execute on function tollgate.release_holds(text[],text[],text[]) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.remove_delivered_events(p_older_than interval, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_removed integer;
+begin
+  delete from tollgate.outbox e
+   where e.id in (
+     select o.id
+       from tollgate.outbox o
+      where o.created_at < clock_timestamp() - p_older_than
+        and o.routed_at is not null
+        and not exists (select from tollgate.deliveries d where d.event_id = o.id)
+      order by o.created_at
+      limit p_limit
+        for update skip locked);
+  get diagnostics v_removed = row_count;
+  return v_removed;
+end
+$function$
+;
+alter function tollgate.remove_delivered_events(interval,integer) owner to tollgate_ledger;
+grant execute on function tollgate.remove_delivered_events(interval,integer) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.remove_subscriber(p_name text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  delete from tollgate.subscribers s where s.name = p_name
+$function$
+;
+alter function tollgate.remove_subscriber(text) owner to tollgate_ledger;
+grant execute on function tollgate.remove_subscriber(text) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.request_cancellation(p_organization text, p_job text)
  RETURNS TABLE(state text)
@@ -2322,6 +2620,80 @@ end
 $function$
 ;
 alter function tollgate.return_to_grants(text,text,text,bigint[],bigint[],bigint,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.route_events(p_limit integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if not exists (select from tollgate.outbox e where e.routed_at is null) then
+    return;
+  end if;
+  if not pg_try_advisory_xact_lock(hashtext('tollgate.route_outbox')) then
+    return;
+  end if;
+
+  -- A new statement, and so a snapshot that was taken under the lock.
+  with routed as (
+    update tollgate.outbox e
+       set routed_at = clock_timestamp()
+     where e.id in (select f.id from tollgate.outbox f where f.routed_at is null order by f.id limit p_limit)
+    returning e.id, e.organization_id, e.kind, e.created_at
+  ), marked as (
+    insert into tollgate.deliveries (organization_id, subscriber, event_id, event_at)
+    select r.organization_id, s.name, r.id, r.created_at
+      from routed r
+      join tollgate.subscribers s on r.kind = any (s.kinds)
+    returning organization_id, subscriber
+  )
+  insert into tollgate.delivery_lanes as l (organization_id, subscriber, due_at)
+  select distinct m.organization_id, m.subscriber, clock_timestamp()
+    from (select distinct m.organization_id, m.subscriber from marked m) m
+   order by m.organization_id, m.subscriber
+  -- A lane that is leased, or pauses after a failure, stays so.
+  on conflict (organization_id, subscriber) do update
+     set due_at = excluded.due_at
+   where l.due_at = 'infinity';
+end
+$function$
+;
+alter function tollgate.route_events(integer) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.set_low_balance(p_organization text, p_token_type text, p_threshold bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if p_threshold not between 1 and 9007199254740991 then
+    raise exception 'tollgate: a threshold lies between 1 and 9007199254740991 tokens, or is null for none; it is %', p_threshold
+      using errcode = 'check_violation';
+  end if;
+  if not exists (select from public.organizations o where o.id = p_organization) then
+    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', p_organization
+      using errcode = 'foreign_key_violation';
+  end if;
+  if not exists (select from tollgate.current_allowances a where a.token_type = p_token_type) then
+    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', p_token_type,
+      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
+      using errcode = 'check_violation';
+  end if;
+
+  perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
+  update tollgate.balances b
+     set low_threshold = p_threshold, is_low = false
+   where b.organization_id = p_organization and b.token_type = p_token_type
+     and b.low_threshold is distinct from p_threshold;
+  perform tollgate.notice_low(array[p_organization], array[p_token_type]);
+end
+$function$
+;
+alter function tollgate.set_low_balance(text,text,bigint) owner to tollgate_ledger;
+grant execute on function tollgate.set_low_balance(text,text,bigint) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.settle_time(p_organization text, p_token_type text, p_until timestamp with time zone)
  RETURNS void
@@ -2423,10 +2795,40 @@ begin
              where h.organization_id = p_organization and h.token_type = p_token_type
                and h.state = 'held' and h.expires_at > p_until))
    where b.organization_id = p_organization and b.token_type = p_token_type;
+
+  perform tollgate.notice_low(array[p_organization], array[p_token_type]);
 end
 $function$
 ;
 alter function tollgate.settle_time(text,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.skip_delivery(p_subscriber text, p_organization text, p_event bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_skipped boolean;
+begin
+  perform from tollgate.delivery_lanes l
+    where l.organization_id = p_organization and l.subscriber = p_subscriber
+      for update;
+  delete from tollgate.deliveries d
+   where d.organization_id = p_organization and d.subscriber = p_subscriber and d.event_id = p_event;
+  v_skipped := found;
+  if v_skipped then
+    update tollgate.delivery_lanes l
+       set due_at = clock_timestamp(), attempts = 0, last_error = null
+     where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease is null;
+  end if;
+  return v_skipped;
+end
+$function$
+;
+alter function tollgate.skip_delivery(text,text,bigint) owner to tollgate_ledger;
+grant execute on function tollgate.skip_delivery(text,text,bigint) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.store_result(p_organization text, p_job text, p_result jsonb, p_usage jsonb)
  RETURNS TABLE(outcome text, state text)

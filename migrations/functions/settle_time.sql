@@ -103,5 +103,7 @@ begin
              where h.organization_id = p_organization and h.token_type = p_token_type
                and h.state = 'held' and h.expires_at > p_until))
    where b.organization_id = p_organization and b.token_type = p_token_type;
+
+  perform tollgate.notice_low(array[p_organization], array[p_token_type]);
 end
 $$;

@@ -78,7 +78,14 @@ test('a worker that polls nothing is not ready, and one whose Temporal is gone i
     pool: database.worker,
     generation: { generate: () => Promise.reject(new Error('nobody asks')) },
   });
-  const server = await serveHealth({ host: '127.0.0.1', port: 0, worker, connection, pool: database.worker });
+  const server = await serveHealth({
+    host: '127.0.0.1',
+    port: 0,
+    worker,
+    connection,
+    pool: database.worker,
+    dispatcher: { lag: () => Promise.resolve({}) },
+  });
   onTestFinished(() => void server.close());
   const { port } = server.address() as { port: number };
   const readiness = async () => {
