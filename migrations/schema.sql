@@ -1579,7 +1579,8 @@ AS $function$
             (select min(d.event_at) from tollgate.deliveries d where d.subscriber = p_subscriber),
             (select min(e.created_at) from tollgate.outbox e
               where e.routed_at is null
-                and exists (select from tollgate.subscribers s where s.name = p_subscriber and e.kind = any (s.kinds)))) as oldest_at) o
+                -- What it wants is not known before it has registered.
+                and coalesce(e.kind = any ((select s.kinds from tollgate.subscribers s where s.name = p_subscriber)::text[]), true))) as oldest_at) o
 $function$
 ;
 alter function tollgate.delivery_lag(text) owner to tollgate_ledger;

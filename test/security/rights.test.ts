@@ -3,6 +3,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { captureHolds, holdTokens, releaseHolds } from '../../db/holds.ts';
 import { admitJob, beginJob, commitJob, recordAttempt, storeResult } from '../../db/jobs.ts';
+import { claimDeliveries, registerSubscriber } from '../../db/outbox.ts';
 import { createPool } from '../../db/pool.ts';
 import { readAs } from '../../db/tenant.ts';
 import { databaseUrls } from '../../dev/databaseUrls.ts';
@@ -46,6 +47,9 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
   await commitJob(worker, organizationId, 'job-1');
   await superuser.query('update ai_tokens set balance = 40 where organization_id = $1', [organizationId]);
   await holderOf(api, organization).hold('open', 5);
+  // What was told of all this is on its way to somebody.
+  await registerSubscriber(worker, 'rights', ['job_ended']);
+  await claimDeliveries(worker, { subscriber: 'rights', lanes: 1, eventsPerLane: 1, leaseMs: 1 });
 }
 
 /** Everything in our two schemas that can be selected from. */
@@ -298,18 +302,28 @@ describe('S10: functions', () => {
     begin_job: ['tollgate_worker'],
     capture_holds: ['tollgate_api'],
     check_tokens: ['tollgate_api'],
+    claim_deliveries: ['tollgate_worker'],
     commit_job: ['tollgate_worker'],
     create_api_key: ['tollgate_owner'],
     current_organizations: ['tollgate_api', 'tollgate_worker'],
     deduct_tokens: ['tollgate_api'],
+    delivery_lag: ['tollgate_worker'],
     find_orphaned_jobs: ['tollgate_worker'],
+    hand_back_lane: ['tollgate_worker'],
     hold_tokens: ['tollgate_api'],
     job_to_run: ['tollgate_worker'],
+    mark_delivered: ['tollgate_worker'],
     organization_of: ['tollgate_api'],
     record_attempt: ['tollgate_worker'],
+    record_delivery_failure: ['tollgate_worker'],
     refund_job: ['tollgate_worker'],
+    register_subscriber: ['tollgate_worker'],
+    remove_delivered_events: ['tollgate_worker'],
+    remove_subscriber: ['tollgate_owner'],
     release_holds: ['tollgate_api'],
     request_cancellation: ['tollgate_api'],
+    set_low_balance: ['tollgate_owner'],
+    skip_delivery: ['tollgate_owner'],
     store_result: ['tollgate_worker'],
     token_stats: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
@@ -340,6 +354,9 @@ describe('S10: functions', () => {
     ...['end_holds', 'lock_balances', 'place_holds', 'post_movements', 'provision_organization', 'refund_job'],
     ...['store_result', 'token_stats', 'withdraw_job'],
     'refusals_for',
+    ...['notice_low', 'set_low_balance'],
+    ...['claim_deliveries', 'delivery_lag', 'hand_back_lane', 'mark_delivered', 'record_delivery_failure'],
+    ...['remove_delivered_events', 'route_events', 'skip_delivery'],
   ];
 
   /** Read so often, and so short, that a plan for each call would cost more than the read. */

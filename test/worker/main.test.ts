@@ -30,6 +30,8 @@ afterAll(async () => {
 test('C6: a worker that is asked to end finishes the operation it is at, then exits 0', async () => {
   const { child, taskQueue, healthUrl, ended } = await startWorkerProcess(database, neighbour.standIn);
   await until(async () => (await fetch(`${healthUrl}/readyz`).catch(() => null))?.ok);
+  const health = await (await fetch(`${healthUrl}/readyz`)).json();
+  expect(health).toMatchObject({ outbox: { organizationSignals: { failingOrganizations: 0 } } });
   const organization = await createOrganization(database.superuser);
   const { organizationId } = organization;
   const jobId = await neighbour.admit(organization, {
