@@ -1577,10 +1577,12 @@ AS $function$
          (select count(*) from tollgate.delivery_lanes l where l.subscriber = p_subscriber and l.attempts > 0)
     from (select least(
             (select min(d.event_at) from tollgate.deliveries d where d.subscriber = p_subscriber),
-            (select min(e.created_at) from tollgate.outbox e
+            -- By id, through the index of those not routed: by created_at every event in store was looked at (118 ms for 200,000).
+            (select e.created_at from tollgate.outbox e
               where e.routed_at is null
                 -- What it wants is not known before it has registered.
-                and coalesce(e.kind = any ((select s.kinds from tollgate.subscribers s where s.name = p_subscriber)::text[]), true))) as oldest_at) o
+                and coalesce(e.kind = any ((select s.kinds from tollgate.subscribers s where s.name = p_subscriber)::text[]), true)
+              order by e.id limit 1)) as oldest_at) o
 $function$
 ;
 alter function tollgate.delivery_lag(text) owner to tollgate_ledger;
@@ -2004,12 +2006,17 @@ CREATE OR REPLACE FUNCTION tollgate.mark_delivered(p_subscriber text, p_organiza
  SET enable_seqscan TO 'off'
 AS $function$
 begin
-  update tollgate.delivery_lanes l
-     set due_at = clock_timestamp() + p_lease_for, attempts = 0, last_error = null
-   where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease;
+  perform from tollgate.delivery_lanes l
+    where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+      for update;
   if not found then
     return false;
   end if;
+  -- Not with each event: due_at is in an index, and every change leaves a dead entry in it.
+  update tollgate.delivery_lanes l
+     set due_at = clock_timestamp() + p_lease_for, attempts = 0, last_error = null
+   where l.organization_id = p_organization and l.subscriber = p_subscriber
+     and (l.due_at < clock_timestamp() + p_lease_for / 2 or l.attempts > 0);
   delete from tollgate.deliveries d
    where d.organization_id = p_organization and d.subscriber = p_subscriber and d.event_id = p_event;
   return true;
@@ -2536,13 +2543,15 @@ CREATE OR REPLACE FUNCTION tollgate.remove_delivered_events(p_older_than interva
  SET enable_seqscan TO 'off'
 AS $function$
 declare
+  -- Taken once: compared with clock_timestamp() itself the index on created_at would be read whole.
+  v_before  constant timestamptz := clock_timestamp() - p_older_than;
   v_removed integer;
 begin
   delete from tollgate.outbox e
    where e.id in (
      select o.id
        from tollgate.outbox o
-      where o.created_at < clock_timestamp() - p_older_than
+      where o.created_at < v_before
         and o.routed_at is not null
         and not exists (select from tollgate.deliveries d where d.event_id = o.id)
       order by o.created_at

@@ -7,7 +7,7 @@ const ORGANIZATIONS_AT_ONCE = 8;
 const EVENTS_PER_LEASE = 50;
 /** What a dead worker's organizations wait before another takes them over. */
 const LEASE_MS = 30_000;
-/** Well within the lease, and within the grace that a draining worker has. */
+/** Well within half of the lease, and within the grace that a draining worker has. */
 const DELIVERY_LIMIT_MS = 8_000;
 const SHORTEST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
@@ -134,7 +134,8 @@ async function deliverLane(
     }
     const askedAt = performance.now();
     if (!(await outbox.markDelivered(pool, { ...lane, eventId, leaseMs }))) return;
-    leaseEndsAt = askedAt + leaseMs;
+    // A mark renews what has less than half left.
+    leaseEndsAt = Math.max(leaseEndsAt, askedAt + leaseMs / 2);
   }
   await outbox.handBackLane(pool, lane);
 }

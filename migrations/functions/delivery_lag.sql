@@ -10,9 +10,11 @@ as $$
          (select count(*) from tollgate.delivery_lanes l where l.subscriber = p_subscriber and l.attempts > 0)
     from (select least(
             (select min(d.event_at) from tollgate.deliveries d where d.subscriber = p_subscriber),
-            (select min(e.created_at) from tollgate.outbox e
+            -- By id, through the index of those not routed: by created_at every event in store was looked at (118 ms for 200,000).
+            (select e.created_at from tollgate.outbox e
               where e.routed_at is null
                 -- What it wants is not known before it has registered.
-                and coalesce(e.kind = any ((select s.kinds from tollgate.subscribers s where s.name = p_subscriber)::text[]), true))) as oldest_at) o
+                and coalesce(e.kind = any ((select s.kinds from tollgate.subscribers s where s.name = p_subscriber)::text[]), true)
+              order by e.id limit 1)) as oldest_at) o
 $$;
 grant execute on function tollgate.delivery_lag(text) to tollgate_worker;
