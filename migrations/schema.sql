@@ -1287,7 +1287,7 @@ begin
    where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber
    order by l.organization_id, e.id;
 
-  -- Handed back after its last event, or emptied by hand.
+  -- Its holder died after the last mark, or it was emptied by hand.
   update tollgate.delivery_lanes l
      set due_at = 'infinity', lease = null, attempts = 0, last_error = null
    where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber
@@ -1846,14 +1846,27 @@ alter function tollgate.grace() owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.hand_back_lane(p_subscriber text, p_organization text, p_lease uuid)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
+begin
+  perform from tollgate.delivery_lanes l
+    where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+      for update;
+  if not found then
+    return;
+  end if;
+  -- A new statement, and so a snapshot that was taken under the lock: who routed before it is seen, and who routes after it
+  -- finds the lane at rest and wakes it.
   update tollgate.delivery_lanes l
-     set due_at = clock_timestamp(), lease = null
-   where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+     set lease  = null,
+         due_at = case when exists (select from tollgate.deliveries d
+                                     where d.organization_id = p_organization and d.subscriber = p_subscriber)
+                    then clock_timestamp() else 'infinity' end
+   where l.organization_id = p_organization and l.subscriber = p_subscriber;
+end
 $function$
 ;
 alter function tollgate.hand_back_lane(text,text,uuid) owner to tollgate_ledger;

@@ -52,7 +52,7 @@ begin
    where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber
    order by l.organization_id, e.id;
 
-  -- Handed back after its last event, or emptied by hand.
+  -- Its holder died after the last mark, or it was emptied by hand.
   update tollgate.delivery_lanes l
      set due_at = 'infinity', lease = null, attempts = 0, last_error = null
    where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber

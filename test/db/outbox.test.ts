@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   claimDeliveries,
@@ -13,6 +14,7 @@ import { createPool } from '../../db/pool.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
 import { openWriter, writeEvent } from '../support/outboxWriter.ts';
+import { until } from '../support/until.ts';
 
 let database: TestDatabase;
 let count = 0;
@@ -146,6 +148,46 @@ describe('leases', () => {
     expect(await deliverAll()).toEqual([third]);
   });
 
+  it('an event that is being routed while its organization is handed back is not forgotten, whoever of the two is first', async () => {
+    const leased = async () => {
+      const event = await write('race');
+      const [lane] = await claim();
+      await mark(lane!, event);
+      return lane!;
+    };
+    const other = await database.worker.connect();
+    const inside = async (text: string, values: unknown[]) => {
+      await other.query('begin');
+      await other.query(text, values);
+    };
+    const waits = () =>
+      until(async () => {
+        const { rows } = await database.superuser.query(
+          `select from pg_stat_activity a where a.datname = $1 and a.wait_event_type = 'Lock'`,
+          [database.name],
+        );
+        return rows.length > 0;
+      });
+
+    let lane = await leased();
+    let event = await write('race');
+    await inside(`select from tollgate.claim_deliveries($1, 1, 1, '1 minute')`, [subscriber]);
+    const handedBack = handBackLane(database.worker, laneOf(lane));
+    await waits();
+    await other.query('commit');
+    await handedBack;
+    expect(await deliverAll()).toEqual([event]);
+
+    lane = await leased();
+    event = await write('race');
+    await inside('select tollgate.hand_back_lane($1, $2, $3)', [subscriber, 'race', lane.lease]);
+    const claimed = claim();
+    await waits();
+    await other.query('commit');
+    other.release();
+    expect(idsOf(await claimed)).toEqual([event]);
+  });
+
   it('of 10 workers that ask at once, each organization goes to one', async () => {
     const events: number[] = [];
     for (let n = 0; n < 20; n++) events.push(await write(`crowd-${n}`));
@@ -219,6 +261,25 @@ describe('failures', () => {
     const [lane] = await claim();
     const failure = { ...laneOf(lane!), errorClass: 'could not tell jane@example.com' };
     await expect(recordDeliveryFailure(database.worker, failure)).rejects.toThrow('error_is_a_class');
+  });
+
+  it('are found by the query of docs/operating/outbox.md, as the auditor', async () => {
+    const guide = await readFile(new URL('../../docs/operating/outbox.md', import.meta.url), 'utf8');
+    const query = /```sql\n(select l\.subscriber[\s\S]*?)```/.exec(guide)![1]!;
+    const event = await write('found');
+    await write('found');
+    const [lane] = await claim();
+    await recordDeliveryFailure(database.worker, { ...laneOf(lane!), errorClass: 'ServiceError' });
+    const { rows } = await database.auditor.query(query);
+    expect(rows).toContainEqual(
+      expect.objectContaining({
+        subscriber,
+        organization_id: 'found',
+        id: event,
+        attempts: 1,
+        last_error: 'ServiceError',
+      }),
+    );
   });
 
   it('an event that is skipped by the owner goes, and what waited behind it comes at once', async () => {
