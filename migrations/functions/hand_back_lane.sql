@@ -10,7 +10,7 @@ as $$
 begin
   perform from tollgate.delivery_lanes l
     where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
-      ;
+      for update;
   if not found then
     return;
   end if;

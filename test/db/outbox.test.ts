@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import {
   claimDeliveries,
   deliveryLag,
@@ -156,6 +156,7 @@ describe('leases', () => {
       return lane!;
     };
     const other = await database.worker.connect();
+    onTestFinished(() => other.release(true));
     const inside = async (text: string, values: unknown[]) => {
       await other.query('begin');
       await other.query(text, values);
@@ -184,7 +185,6 @@ describe('leases', () => {
     const claimed = claim();
     await waits();
     await other.query('commit');
-    other.release();
     expect(idsOf(await claimed)).toEqual([event]);
   });
 
