@@ -1,4 +1,5 @@
 import type { ClientBase, Pool } from 'pg';
+import { rowsOfPage } from './rowsOfPage.ts';
 import { CHAIN_CHECKS } from './verifyChain.ts';
 
 /** One promise of DESIGN.md, section 2, as a query that answers the rows that break it. */
@@ -126,24 +127,19 @@ async function onSnapshot<T>(pool: Pool, read: (client: ClientBase) => Promise<T
   }
 }
 
-/** The rows of a table that belong to the page. */
-function ofPage(table: string): string {
-  return `(select * from ${table} where ($1::text is null or organization_id > $1) and ($2::text is null or organization_id <= $2))`;
-}
-
-const ENTRIES = ofPage('tollgate.ledger_entries');
-const HOLDS = ofPage('tollgate.holds');
-const STEPS = ofPage('tollgate.hold_steps');
-const GRANTS = ofPage('tollgate.grants');
-const BALANCES = ofPage('tollgate.balances');
-const DEBTS = ofPage('tollgate.debts');
-const JOBS = ofPage('tollgate.jobs');
-const RECORDS = ofPage('tollgate.idempotency_records');
-const USAGE = ofPage('public.ai_token_usage_log');
-const REFUNDED = ofPage('tollgate.refunded_charges');
-const REFUNDS = ofPage('tollgate.refunds');
-const ADJUSTMENTS = ofPage('tollgate.adjustments');
-const COUNTERS = ofPage('tollgate.limit_counters');
+const ENTRIES = rowsOfPage('tollgate.ledger_entries');
+const HOLDS = rowsOfPage('tollgate.holds');
+const STEPS = rowsOfPage('tollgate.hold_steps');
+const GRANTS = rowsOfPage('tollgate.grants');
+const BALANCES = rowsOfPage('tollgate.balances');
+const DEBTS = rowsOfPage('tollgate.debts');
+const JOBS = rowsOfPage('tollgate.jobs');
+const RECORDS = rowsOfPage('tollgate.idempotency_records');
+const USAGE = rowsOfPage('public.ai_token_usage_log');
+const REFUNDED = rowsOfPage('tollgate.refunded_charges');
+const REFUNDS = rowsOfPage('tollgate.refunds');
+const ADJUSTMENTS = rowsOfPage('tollgate.adjustments');
+const COUNTERS = rowsOfPage('tollgate.limit_counters');
 
 /** What each balance's entries add up to, by account. */
 const ACCOUNTS = `

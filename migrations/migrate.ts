@@ -124,7 +124,10 @@ async function handOverToLedger(client: pg.Client): Promise<void> {
       tollgate.adjust_balance(text, text, bigint, text, text, text),
       tollgate.reverse_adjustment(text, bigint, text, text),
       tollgate.set_sub_limit(text, text, text, text, text, bigint),
-      tollgate.set_capture_rule(text, text)
+      tollgate.set_capture_rule(text, text),
+      tollgate.set_low_balance(text, text, bigint),
+      tollgate.skip_delivery(text, text, bigint),
+      tollgate.remove_subscriber(text)
     to current_user;
     revoke create on schema tollgate from tollgate_ledger;
     revoke tollgate_ledger from current_user;

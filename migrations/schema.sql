@@ -234,12 +234,16 @@ create table tollgate.balances (
   is_in_plan boolean not null default false,
   burn_order text not null default 'soonest_expiry'::text,
   is_limited boolean not null default false,
+  low_threshold bigint,
+  is_low boolean not null default false,
   constraint balances_pkey PRIMARY KEY (organization_id, token_type),
   constraint balances_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint balances_allocated_is_not_negative CHECK ((allocated >= 0)),
   constraint balances_available_is_not_negative CHECK ((available >= 0)),
   constraint balances_burn_order_is_known CHECK ((burn_order = ANY (ARRAY['soonest_expiry'::text, 'free_first'::text, 'oldest'::text, 'newest'::text]))),
   constraint balances_held_is_not_negative CHECK ((held >= 0)),
+  constraint balances_low_needs_a_threshold CHECK (((low_threshold IS NOT NULL) OR (NOT is_low))),
+  constraint balances_low_threshold_is_positive CHECK ((low_threshold > 0)),
   constraint balances_owed_is_not_negative CHECK ((owed >= 0)),
   constraint balances_period_has_an_end CHECK ((refresh_date > period_start))
 ) with (fillfactor=50);
@@ -248,6 +252,7 @@ comment on column tollgate.balances.settled_through is 'Time has been settled up
 comment on column tollgate.balances.next_change_at is 'Never later than the next lapse, expiry or period end. Before it, the row is exact.';
 comment on column tollgate.balances.is_in_plan is 'The plan includes the token type. Follows the plan and the catalogue.';
 comment on column tollgate.balances.is_limited is 'There are sub-limits on this balance.';
+comment on column tollgate.balances.is_low is 'Available is below low_threshold, and that has been told.';
 alter table tollgate.balances enable row level security;
 alter table tollgate.balances force row level security;
 create policy auditor_reads_balances on tollgate.balances for select to tollgate_auditor
@@ -434,6 +439,51 @@ grant select on tollgate.debts to tollgate_api;
 grant select on tollgate.debts to tollgate_auditor;
 grant insert, select, update on tollgate.debts to tollgate_ledger;
 grant select on tollgate.debts to tollgate_worker;
+
+create table tollgate.deliveries (
+  organization_id text not null,
+  subscriber text not null,
+  event_id bigint not null,
+  event_at timestamp with time zone not null,
+  constraint deliveries_pkey PRIMARY KEY (organization_id, subscriber, event_id),
+  constraint deliveries_event_id_fkey FOREIGN KEY (event_id) REFERENCES tollgate.outbox(id),
+  constraint deliveries_subscriber_fkey FOREIGN KEY (subscriber) REFERENCES tollgate.subscribers(name) ON DELETE CASCADE
+);
+CREATE INDEX deliveries_event_id_idx ON tollgate.deliveries USING btree (event_id);
+CREATE INDEX deliveries_oldest_idx ON tollgate.deliveries USING btree (subscriber, event_at);
+alter table tollgate.deliveries enable row level security;
+alter table tollgate.deliveries force row level security;
+create policy auditor_reads_deliveries on tollgate.deliveries for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_deliveries on tollgate.deliveries for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.deliveries to tollgate_auditor;
+grant delete, insert, select, update on tollgate.deliveries to tollgate_ledger;
+
+create table tollgate.delivery_lanes (
+  organization_id text not null,
+  subscriber text not null,
+  due_at timestamp with time zone not null,
+  lease uuid,
+  attempts integer not null default 0,
+  last_error text,
+  constraint delivery_lanes_pkey PRIMARY KEY (organization_id, subscriber),
+  constraint delivery_lanes_subscriber_fkey FOREIGN KEY (subscriber) REFERENCES tollgate.subscribers(name) ON DELETE CASCADE,
+  constraint delivery_lanes_attempts_are_counted CHECK ((attempts >= 0)),
+  constraint delivery_lanes_error_is_a_class CHECK ((last_error ~ '^[A-Za-z0-9_]{1,64}$'::text))
+);
+CREATE INDEX delivery_lanes_due_idx ON tollgate.delivery_lanes USING btree (subscriber, due_at);
+CREATE INDEX delivery_lanes_failing_idx ON tollgate.delivery_lanes USING btree (subscriber) WHERE (attempts > 0);
+alter table tollgate.delivery_lanes enable row level security;
+alter table tollgate.delivery_lanes force row level security;
+create policy auditor_reads_lanes on tollgate.delivery_lanes for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_lanes on tollgate.delivery_lanes for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.delivery_lanes to tollgate_auditor;
+grant delete, insert, select, update on tollgate.delivery_lanes to tollgate_ledger;
 
 create table tollgate.grants (
   organization_id text not null,
@@ -691,6 +741,35 @@ grant select on tollgate.ledger_blocks to tollgate_auditor;
 grant insert, select on tollgate.ledger_blocks to tollgate_ledger;
 grant select on tollgate.ledger_blocks to tollgate_worker;
 
+create table tollgate.ledger_seals (
+  organization_id text not null,
+  token_type text not null,
+  seal_number bigint not null,
+  first_entry bigint not null,
+  last_entry bigint not null,
+  previous_hash bytea not null,
+  hash bytea not null,
+  sealed_at timestamp with time zone not null default clock_timestamp(),
+  constraint ledger_seals_pkey PRIMARY KEY (organization_id, token_type, first_entry),
+  constraint ledger_seals_are_numbered_from_1 CHECK ((seal_number > 0)),
+  constraint ledger_seals_cover_at_most_1000 CHECK (((first_entry > 0) AND ((last_entry >= first_entry) AND (last_entry <= (first_entry + 999))))),
+  constraint ledger_seals_hashes_are_sha256 CHECK (((length(previous_hash) = 32) AND (length(hash) = 32)))
+);
+CREATE TRIGGER ledger_seals_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.ledger_seals FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
+alter table tollgate.ledger_seals enable row level security;
+alter table tollgate.ledger_seals force row level security;
+create policy auditor_reads_seals on tollgate.ledger_seals for select to tollgate_auditor
+  using (true);
+create policy ledger_writes_seals on tollgate.ledger_seals for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_seals on tollgate.ledger_seals for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.ledger_seals to tollgate_api;
+grant select on tollgate.ledger_seals to tollgate_auditor;
+grant insert, select on tollgate.ledger_seals to tollgate_ledger;
+grant select on tollgate.ledger_seals to tollgate_worker;
+
 create table tollgate.limit_counters (
   organization_id text not null,
   id bigint not null generated always as identity,
@@ -746,8 +825,12 @@ create table tollgate.outbox (
   subject_id text,
   content jsonb not null default '{}'::jsonb,
   created_at timestamp with time zone not null default clock_timestamp(),
+  routed_at timestamp with time zone,
   constraint outbox_pkey PRIMARY KEY (id)
 );
+CREATE INDEX outbox_created_at_idx ON tollgate.outbox USING btree (created_at);
+CREATE INDEX outbox_unrouted_idx ON tollgate.outbox USING btree (id) WHERE (routed_at IS NULL);
+comment on column tollgate.outbox.routed_at is 'When the subscribers that want it got their rows of tollgate.deliveries.';
 alter table tollgate.outbox enable row level security;
 alter table tollgate.outbox force row level security;
 create policy auditor_reads_outbox on tollgate.outbox for select to tollgate_auditor
@@ -756,7 +839,7 @@ create policy ledger_writes_outbox on tollgate.outbox for all to tollgate_ledger
   using (true)
   with check (true);
 grant select on tollgate.outbox to tollgate_auditor;
-grant insert, select on tollgate.outbox to tollgate_ledger;
+grant delete, insert, select on tollgate.outbox to tollgate_ledger;
 
 create table tollgate.refunded_charges (
   organization_id text not null,
@@ -840,6 +923,23 @@ grant select on tollgate.sub_limits to tollgate_api;
 grant select on tollgate.sub_limits to tollgate_auditor;
 grant delete, insert, select, update on tollgate.sub_limits to tollgate_ledger;
 grant select on tollgate.sub_limits to tollgate_worker;
+
+create table tollgate.subscribers (
+  name text not null,
+  kinds text[] not null,
+  registered_at timestamp with time zone not null default clock_timestamp(),
+  constraint subscribers_pkey PRIMARY KEY (name),
+  constraint subscribers_name_is_a_name CHECK ((name ~ '^[A-Za-z][A-Za-z0-9_-]{0,63}$'::text))
+);
+alter table tollgate.subscribers enable row level security;
+alter table tollgate.subscribers force row level security;
+create policy auditor_reads_subscribers on tollgate.subscribers for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_subscribers on tollgate.subscribers for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.subscribers to tollgate_auditor;
+grant delete, insert, select, update on tollgate.subscribers to tollgate_ledger;
 
 -- Views
 
@@ -1379,6 +1479,60 @@ $function$
 alter function tollgate.authenticate_key(bytea) owner to tollgate_ledger;
 grant execute on function tollgate.authenticate_key(bytea) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.balance_as_of(p_organization text, p_token_type text, p_at timestamp with time zone)
+ RETURNS TABLE(available bigint, held bigint, owed bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_balance     tollgate.balances;
+  v_entry       bigint;
+  v_refresh     timestamptz;
+  v_plan        text;
+  v_anchor      timestamptz;
+  v_time_zone   text;
+begin
+  available := 0; held := 0; owed := 0;
+  select b.* into v_balance
+    from tollgate.balances b
+   where b.organization_id = p_organization and b.token_type = p_token_type;
+  if not found or p_at is null then
+    return next;
+    return;
+  end if;
+
+  -- An instant of the database is a whole microsecond: up to p_at is before the next one.
+  v_entry := tollgate.entries_before(p_organization, p_token_type, v_balance.last_entry, p_at + interval '1 microsecond');
+  if v_entry = v_balance.last_entry and p_at >= v_balance.next_change_at then
+    select s.available, s.held into strict available, held from tollgate.balance_at(v_balance, p_at) s;
+    -- Every allowance pays what is owed first.
+    owed := v_balance.owed;
+    v_refresh := v_balance.refresh_date;
+    if owed > 0 and v_refresh <= p_at then
+      select o.plan, c.anchor, c.time_zone into strict v_plan, v_anchor, v_time_zone
+        from public.organizations o
+        join tollgate.billing_cycles c on c.organization_id = o.id
+       where o.id = p_organization;
+      while owed > 0 and v_refresh <= p_at loop
+        owed := greatest(0, owed - tollgate.allowance_at(v_plan, p_token_type, v_refresh));
+        v_refresh := tollgate.next_boundary(v_anchor, v_time_zone, v_refresh);
+      end loop;
+    end if;
+  elsif v_entry > 0 then
+    select e.available_after, e.held_after, e.owed_after into strict available, held, owed
+      from tollgate.entries_between(p_organization, p_token_type, v_entry, v_entry) e;
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.balance_as_of(text,text,timestamp with time zone) owner to tollgate_ledger;
+grant execute on function tollgate.balance_as_of(text,text,timestamp with time zone) to tollgate_api;
+grant execute on function tollgate.balance_as_of(text,text,timestamp with time zone) to tollgate_auditor;
+
 CREATE OR REPLACE FUNCTION tollgate.balance_at(p_balance tollgate.balances, p_at timestamp with time zone)
  RETURNS TABLE(available bigint, held bigint, used_in_period bigint, allocated bigint, refresh_date timestamp with time zone)
  LANGUAGE plpgsql
@@ -1703,6 +1857,65 @@ $function$
 alter function tollgate.check_tokens(text[],text[],text[]) owner to tollgate_ledger;
 grant execute on function tollgate.check_tokens(text[],text[],text[]) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.claim_deliveries(p_subscriber text, p_lanes integer, p_page integer, p_lease interval)
+ RETURNS TABLE(organization_id text, lease uuid, event_id bigint, kind text, subject_id text, content jsonb, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now           timestamptz;
+  v_organizations text[];
+begin
+  perform tollgate.route_events(1000);
+
+  v_now := clock_timestamp();
+  with due as (
+    select l.organization_id
+      from tollgate.delivery_lanes l
+     where l.subscriber = p_subscriber and l.due_at <= v_now
+     order by l.due_at
+     limit p_lanes
+       for update skip locked
+  ), leased as (
+    update tollgate.delivery_lanes l
+       set due_at = v_now + p_lease, lease = gen_random_uuid()
+      from due d
+     where l.organization_id = d.organization_id and l.subscriber = p_subscriber
+    returning l.organization_id
+  )
+  select array_agg(d.organization_id) into v_organizations from leased d;
+  if v_organizations is null then
+    return;
+  end if;
+
+  -- With a new snapshot, taken under the lanes' locks: the one before could still show what their last holder has marked.
+  return query
+  select l.organization_id, l.lease, e.id, e.kind, e.subject_id, e.content, e.created_at
+    from tollgate.delivery_lanes l
+   cross join lateral (
+     select d.event_id
+       from tollgate.deliveries d
+      where d.organization_id = l.organization_id and d.subscriber = l.subscriber
+      order by d.event_id
+      limit p_page) d
+    join tollgate.outbox e on e.id = d.event_id
+   where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber
+   order by l.organization_id, e.id;
+
+  -- Its holder died after the last mark, or it was emptied by hand.
+  update tollgate.delivery_lanes l
+     set due_at = 'infinity', lease = null, attempts = 0, last_error = null
+   where l.organization_id = any (v_organizations) and l.subscriber = p_subscriber
+     and not exists (select from tollgate.deliveries d where d.organization_id = l.organization_id and d.subscriber = l.subscriber);
+end
+$function$
+;
+alter function tollgate.claim_deliveries(text,integer,integer,interval) owner to tollgate_ledger;
+grant execute on function tollgate.claim_deliveries(text,integer,integer,interval) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.claim_key(p_organization text, p_key text, p_request_hash bytea, p_job text)
  RETURNS TABLE(outcome text, job_id text, answer jsonb)
  LANGUAGE plpgsql
@@ -1798,6 +2011,8 @@ begin
     end if;
     debt := v_job.tokens - v_covered;
     if debt > 0 then
+      -- After what the late hold booked: in a ledger effective_at never decreases.
+      v_now := greatest(v_now, clock_timestamp());
       insert into tollgate.debts (organization_id, token_type, amount, open_amount, job_id, created_at)
       values (v_job.organization_id, v_job.token_type, debt, debt, v_job.id, v_now);
       perform tollgate.post_movements(array[
@@ -2026,6 +2241,28 @@ $function$
 alter function tollgate.deduct_tokens(text,text,text,text,jsonb,text,bytea) owner to tollgate_ledger;
 grant execute on function tollgate.deduct_tokens(text,text,text,text,jsonb,text,bytea) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.delivery_lag(p_subscriber text)
+ RETURNS TABLE(oldest_at timestamp with time zone, age interval, failing_organizations bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select o.oldest_at, clock_timestamp() - o.oldest_at,
+         (select count(*) from tollgate.delivery_lanes l where l.subscriber = p_subscriber and l.attempts > 0)
+    from (select least(
+            (select min(d.event_at) from tollgate.deliveries d where d.subscriber = p_subscriber),
+            -- By id, through the index of those not routed: by created_at every event in store was looked at (118 ms for 200,000).
+            (select e.created_at from tollgate.outbox e
+              where e.routed_at is null
+                -- What it wants is not known before it has registered.
+                and coalesce(e.kind = any ((select s.kinds from tollgate.subscribers s where s.name = p_subscriber)::text[]), true)
+              order by e.id limit 1)) as oldest_at) o
+$function$
+;
+alter function tollgate.delivery_lag(text) owner to tollgate_ledger;
+grant execute on function tollgate.delivery_lag(text) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2076,6 +2313,8 @@ begin
     if new.refresh_date > v_now + interval '10 years' then
       raise exception 'tollgate: refresh_date must lie within the next ten years' using errcode = 'check_violation';
     end if;
+    -- One that has passed ends the period now, not then: nothing takes effect before what is booked already.
+    new.refresh_date := greatest(new.refresh_date, v_now);
     update tollgate.grants g
        set expires_at = new.refresh_date
      where g.organization_id = new.organization_id and g.token_type = new.token_type
@@ -2386,6 +2625,34 @@ $function$
 ;
 alter function tollgate.end_holds(text[],text[],text,bigint[],text[],boolean[],text[],text[],jsonb[],boolean) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.entries_before(p_organization text, p_token_type text, p_last bigint, p_at timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_low          bigint := 0;
+  v_high         bigint := p_last;
+  v_middle       bigint;
+  v_effective_at timestamptz;
+begin
+  while v_low < v_high loop
+    v_middle := (v_low + v_high + 1) / 2;
+    select e.effective_at into strict v_effective_at
+      from tollgate.entries_between(p_organization, p_token_type, v_middle, v_middle) e;
+    if v_effective_at < p_at then
+      v_low := v_middle;
+    else
+      v_high := v_middle - 1;
+    end if;
+  end loop;
+  return v_low;
+end
+$function$
+;
+alter function tollgate.entries_before(text,text,bigint,timestamp with time zone) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.entries_between(p_organization text, p_token_type text, p_from bigint, p_to bigint)
  RETURNS SETOF tollgate.ledger_entries
  LANGUAGE sql
@@ -2571,6 +2838,64 @@ $function$
 ;
 alter function tollgate.grown_by(text,text) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.hand_back_lane(p_subscriber text, p_organization text, p_lease uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  perform from tollgate.delivery_lanes l
+    where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+      for update;
+  if not found then
+    return;
+  end if;
+  -- A new statement, and so a snapshot that was taken under the lock: who routed before it is seen, and who routes after it
+  -- finds the lane at rest and wakes it.
+  update tollgate.delivery_lanes l
+     set lease  = null,
+         due_at = case when exists (select from tollgate.deliveries d
+                                     where d.organization_id = p_organization and d.subscriber = p_subscriber)
+                    then clock_timestamp() else 'infinity' end
+   where l.organization_id = p_organization and l.subscriber = p_subscriber;
+end
+$function$
+;
+alter function tollgate.hand_back_lane(text,text,uuid) owner to tollgate_ledger;
+grant execute on function tollgate.hand_back_lane(text,text,uuid) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.hash_entries(p_previous_hash bytea, p_organization text, p_token_type text, p_from bigint, p_to bigint)
+ RETURNS TABLE(entries bigint, hash bytea)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- chr() and no escapes: how a string literal reads a backslash is a setting of the session.
+  return query
+    select count(*),
+           sha256(p_previous_hash || convert_to(coalesce(string_agg(concat_ws(chr(9),
+             l.texts[1], l.texts[2], e.entry_number, l.texts[3], l.texts[4], l.texts[5],
+             e.amount, e.available_after, e.held_after, e.owed_after,
+             l.texts[6], coalesce(e.grant_id::text, chr(92) || 'N'), l.texts[7],
+             (extract(epoch from e.effective_at) * 1000000)::bigint,
+             (extract(epoch from e.created_at) * 1000000)::bigint) || chr(10), '' order by e.entry_number), ''), 'UTF8'))
+      from tollgate.entries_between(p_organization, p_token_type, p_from, p_to) e
+     cross join lateral (
+       select array_agg(coalesce(
+                replace(replace(replace(replace(t.text, chr(92), chr(92) || chr(92)), chr(9), chr(92) || 't'),
+                                chr(10), chr(92) || 'n'), chr(13), chr(92) || 'r'),
+                chr(92) || 'N') order by t.position) as texts
+         from unnest(array[e.organization_id, e.token_type, e.kind, e.from_account, e.to_account, e.hold_id, e.actor])
+                with ordinality as t (text, position)) l;
+end
+$function$
+;
+alter function tollgate.hash_entries(bytea,text,text,bigint,bigint) owner to tollgate_ledger;
+grant execute on function tollgate.hash_entries(bytea,text,text,bigint,bigint) to tollgate_auditor;
+
 CREATE OR REPLACE FUNCTION tollgate.hold_tokens(p_principals text[], p_organizations text[], p_hold_ids text[], p_features text[], p_amounts bigint[], p_lifetimes interval[])
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -2748,6 +3073,34 @@ $function$
 ;
 alter function tollgate.lock_balances(text[],text[]) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.mark_delivered(p_subscriber text, p_organization text, p_lease uuid, p_event bigint, p_lease_for interval)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  perform from tollgate.delivery_lanes l
+    where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+      for update;
+  if not found then
+    return false;
+  end if;
+  -- Not with each event: due_at is in an index, and every change leaves a dead entry in it.
+  update tollgate.delivery_lanes l
+     set due_at = clock_timestamp() + p_lease_for, attempts = 0, last_error = null
+   where l.organization_id = p_organization and l.subscriber = p_subscriber
+     and (l.due_at < clock_timestamp() + p_lease_for / 2 or l.attempts > 0);
+  delete from tollgate.deliveries d
+   where d.organization_id = p_organization and d.subscriber = p_subscriber and d.event_id = p_event;
+  return true;
+end
+$function$
+;
+alter function tollgate.mark_delivered(text,text,uuid,bigint,interval) owner to tollgate_ledger;
+grant execute on function tollgate.mark_delivered(text,text,uuid,bigint,interval) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time zone, p_time_zone text, p_after timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
@@ -2773,6 +3126,31 @@ end
 $function$
 ;
 alter function tollgate.next_boundary(timestamp with time zone,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.notice_low(p_organizations text[], p_token_types text[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  with crossed as (
+    update tollgate.balances b
+       set is_low = b.available < b.low_threshold
+     where (b.organization_id, b.token_type) in (
+             select u.organization_id, u.token_type from unnest(p_organizations, p_token_types) as u (organization_id, token_type))
+       and b.low_threshold is not null
+       and b.is_low <> (b.available < b.low_threshold)
+    returning b.organization_id, b.token_type, b.is_low, b.low_threshold, b.available
+  )
+  insert into tollgate.outbox (organization_id, kind, subject_id, content)
+  select c.organization_id, 'balance_low', c.token_type,
+         jsonb_build_object('threshold', c.low_threshold, 'available', c.available)
+    from crossed c
+   where c.is_low
+   order by c.organization_id, c.token_type
+$function$
+;
+alter function tollgate.notice_low(text[],text[]) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.organization_of(p_user text)
  RETURNS text
@@ -3060,8 +3438,10 @@ CREATE OR REPLACE FUNCTION tollgate.post_movements(p_movements tollgate.movement
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
-  v_balances integer;
-  v_moved    integer;
+  v_balances              integer;
+  v_moved                 integer;
+  v_crossed_organizations text[];
+  v_crossed_types         text[];
 begin
   if coalesce(cardinality(p_movements), 0) = 0 then
     return;
@@ -3127,13 +3507,22 @@ begin
            next_change_at = least(b.next_change_at, t.expires_at)
       from totals t
      where b.organization_id = t.organization_id and b.token_type = t.token_type
-    returning 1
+    returning b.organization_id, b.token_type, b.is_low <> coalesce(b.available < b.low_threshold, false) as has_crossed
   )
-  select (select count(*) from totals), (select count(*) from moved) into v_balances, v_moved;
+  select (select count(*) from totals), count(*),
+         array_agg(m.organization_id) filter (where m.has_crossed), array_agg(m.token_type) filter (where m.has_crossed)
+    into v_balances, v_moved, v_crossed_organizations, v_crossed_types
+    from moved m;
 
   if v_moved is distinct from v_balances then
     raise exception 'tollgate: a movement named a balance that is not there or not this transaction''s to move'
       using errcode = 'raise_exception';
+  end if;
+
+  -- Time's own movements are looked at where tollgate.settle_time ends: between an expiry and the allowance that follows it
+  -- at the same instant nobody is out of tokens.
+  if v_crossed_types is not null and p_movements[1].actor <> 'time' then
+    perform tollgate.notice_low(v_crossed_organizations, v_crossed_types);
   end if;
 end
 $function$
@@ -3180,6 +3569,25 @@ $function$
 ;
 alter function tollgate.record_attempt(text,text,integer,text,text,text,integer,jsonb) owner to tollgate_ledger;
 grant execute on function tollgate.record_attempt(text,text,integer,text,text,text,integer,jsonb) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.record_delivery_failure(p_subscriber text, p_organization text, p_lease uuid, p_error text)
+ RETURNS integer
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  update tollgate.delivery_lanes l
+     set due_at     = clock_timestamp() + least(interval '5 minutes', interval '1 second' * 2 ^ least(l.attempts, 10)),
+         lease      = null,
+         attempts   = l.attempts + 1,
+         last_error = p_error
+   where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease = p_lease
+  returning l.attempts
+$function$
+;
+alter function tollgate.record_delivery_failure(text,text,uuid,text) owner to tollgate_ledger;
+grant execute on function tollgate.record_delivery_failure(text,text,uuid,text) to tollgate_worker;
 
 CREATE OR REPLACE FUNCTION tollgate.refund_charge(p_organization text, p_principal text, p_charge text, p_amount bigint, p_reason text, p_key text, p_request_hash bytea)
  RETURNS TABLE(outcome text, is_repeat boolean, token_type text, refunded bigint, refunded_in_all bigint, charged bigint, available bigint)
@@ -3421,6 +3829,22 @@ $function$
 ;
 alter function tollgate.refuse_second_end() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.register_subscriber(p_name text, p_kinds text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into tollgate.subscribers as s (name, kinds)
+  values (p_name, p_kinds)
+  on conflict (name) do update
+     set kinds = (select array_agg(distinct k.kind order by k.kind) from unnest(s.kinds || excluded.kinds) as k (kind))
+   where not s.kinds @> excluded.kinds
+$function$
+;
+alter function tollgate.register_subscriber(text,text[]) owner to tollgate_ledger;
+grant execute on function tollgate.register_subscriber(text,text[]) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.release_holds(p_principals text[], p_organizations text[], p_hold_ids text[])
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint)
  LANGUAGE plpgsql
@@ -3437,6 +3861,48 @@ $function$
 ;
 alter function tollgate.release_holds(text[],text[],text[]) owner to tollgate_ledger;
 grant execute on function tollgate.release_holds(text[],text[],text[]) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.remove_delivered_events(p_older_than interval, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  -- Taken once: compared with clock_timestamp() itself the index on created_at would be read whole.
+  v_before  constant timestamptz := clock_timestamp() - p_older_than;
+  v_removed integer;
+begin
+  delete from tollgate.outbox e
+   where e.id in (
+     select o.id
+       from tollgate.outbox o
+      where o.created_at < v_before
+        and o.routed_at is not null
+        and not exists (select from tollgate.deliveries d where d.event_id = o.id)
+      order by o.created_at
+      limit p_limit
+        for update skip locked);
+  get diagnostics v_removed = row_count;
+  return v_removed;
+end
+$function$
+;
+alter function tollgate.remove_delivered_events(interval,integer) owner to tollgate_ledger;
+grant execute on function tollgate.remove_delivered_events(interval,integer) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.remove_subscriber(p_name text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  delete from tollgate.subscribers s where s.name = p_name
+$function$
+;
+alter function tollgate.remove_subscriber(text) owner to tollgate_ledger;
+grant execute on function tollgate.remove_subscriber(text) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.request_cancellation(p_organization text, p_job text)
  RETURNS TABLE(state text)
@@ -3558,6 +4024,141 @@ $function$
 alter function tollgate.reverse_adjustment(text,bigint,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.reverse_adjustment(text,bigint,text,text) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.route_events(p_limit integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if not exists (select from tollgate.outbox e where e.routed_at is null) then
+    return;
+  end if;
+  if not pg_try_advisory_xact_lock(hashtext('tollgate.route_outbox')) then
+    return;
+  end if;
+
+  -- A new statement, and so a snapshot that was taken under the lock.
+  with routed as (
+    update tollgate.outbox e
+       set routed_at = clock_timestamp()
+     where e.id in (select f.id from tollgate.outbox f where f.routed_at is null order by f.id limit p_limit)
+    returning e.id, e.organization_id, e.kind, e.created_at
+  ), marked as (
+    insert into tollgate.deliveries (organization_id, subscriber, event_id, event_at)
+    select r.organization_id, s.name, r.id, r.created_at
+      from routed r
+      join tollgate.subscribers s on r.kind = any (s.kinds)
+    returning organization_id, subscriber
+  )
+  insert into tollgate.delivery_lanes as l (organization_id, subscriber, due_at)
+  select distinct m.organization_id, m.subscriber, clock_timestamp()
+    from (select distinct m.organization_id, m.subscriber from marked m) m
+   order by m.organization_id, m.subscriber
+  -- A lane that is leased, or pauses after a failure, stays so.
+  on conflict (organization_id, subscriber) do update
+     set due_at = excluded.due_at
+   where l.due_at = 'infinity';
+end
+$function$
+;
+alter function tollgate.route_events(integer) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.seal_ledger(p_after_organization text, p_after_token_type text, p_balances integer)
+ RETURNS TABLE(next_organization text, next_token_type text, balances integer, seals integer, entries bigint, gaps integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  c_entries_per_seal constant integer := 1000;
+  c_entries_per_call constant integer := 5000;
+  v_after_organization text := coalesce(p_after_organization, '');
+  v_after_token_type   text := coalesce(p_after_token_type, '');
+  v_organizations      text[];
+  v_balance            record;
+  v_seal_number        bigint;
+  v_sealed             bigint;
+  v_hash               bytea;
+  v_to                 bigint;
+  v_next               record;
+begin
+  balances := 0; seals := 0; entries := 0; gaps := 0;
+  next_organization := p_after_organization;
+  next_token_type := p_after_token_type;
+  select array_agg(o.id order by o.id) into v_organizations
+    from (select o.id from public.organizations o where o.id >= v_after_organization order by o.id limit p_balances) o;
+
+  while v_organizations is not null loop
+    -- The policy on balances shows those of these organizations.
+    perform set_config('tollgate.organizations', array_to_string(v_organizations, ','), true);
+
+    for v_balance in
+      select b.organization_id, b.token_type, b.last_entry
+        from tollgate.balances b
+       where b.organization_id = any (v_organizations)
+         and (b.organization_id, b.token_type) > (v_after_organization, v_after_token_type)
+       order by b.organization_id, b.token_type
+    loop
+      if balances >= p_balances or entries >= c_entries_per_call then
+        return next;
+        return;
+      end if;
+
+      select s.seal_number, s.last_entry, s.hash into v_seal_number, v_sealed, v_hash
+        from tollgate.ledger_seals s
+       where s.organization_id = v_balance.organization_id and s.token_type = v_balance.token_type
+       order by s.first_entry desc
+       limit 1;
+      if not found then
+        v_seal_number := 0; v_sealed := 0; v_hash := decode(repeat('00', 32), 'hex');
+      end if;
+
+      while v_sealed < v_balance.last_entry loop
+        if entries >= c_entries_per_call then
+          -- Not done with this one: the next page begins before it.
+          return next;
+          return;
+        end if;
+        v_to := least(v_sealed + c_entries_per_seal, v_balance.last_entry);
+        select h.entries, h.hash into v_next
+          from tollgate.hash_entries(v_hash, v_balance.organization_id, v_balance.token_type, v_sealed + 1, v_to) h;
+        if v_next.entries <> v_to - v_sealed then
+          gaps := gaps + 1;
+          exit;
+        end if;
+
+        insert into tollgate.ledger_seals (organization_id, token_type, seal_number, first_entry, last_entry, previous_hash, hash)
+        values (v_balance.organization_id, v_balance.token_type, v_seal_number + 1, v_sealed + 1, v_to, v_hash, v_next.hash)
+        on conflict (organization_id, token_type, first_entry) do nothing;
+        exit when not found;
+
+        seals := seals + 1;
+        entries := entries + v_next.entries;
+        v_seal_number := v_seal_number + 1; v_sealed := v_to; v_hash := v_next.hash;
+      end loop;
+
+      balances := balances + 1;
+      next_organization := v_balance.organization_id;
+      next_token_type := v_balance.token_type;
+    end loop;
+
+    select array_agg(o.id order by o.id) into v_organizations
+      from (select o.id from public.organizations o
+             where o.id > v_organizations[cardinality(v_organizations)] order by o.id limit p_balances) o;
+  end loop;
+
+  next_organization := null;
+  next_token_type := null;
+  return next;
+end
+$function$
+;
+alter function tollgate.seal_ledger(text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.seal_ledger(text,text,integer) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.set_capture_rule(p_organization text, p_rule text)
  RETURNS void
  LANGUAGE sql
@@ -3570,6 +4171,40 @@ $function$
 ;
 alter function tollgate.set_capture_rule(text,text) owner to tollgate_ledger;
 grant execute on function tollgate.set_capture_rule(text,text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.set_low_balance(p_organization text, p_token_type text, p_threshold bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if p_threshold not between 1 and 9007199254740991 then
+    raise exception 'tollgate: a threshold lies between 1 and 9007199254740991 tokens, or is null for none; it is %', p_threshold
+      using errcode = 'check_violation';
+  end if;
+  if not exists (select from public.organizations o where o.id = p_organization) then
+    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', p_organization
+      using errcode = 'foreign_key_violation';
+  end if;
+  if not exists (select from tollgate.current_allowances a where a.token_type = p_token_type) then
+    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', p_token_type,
+      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
+      using errcode = 'check_violation';
+  end if;
+
+  perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
+  update tollgate.balances b
+     set low_threshold = p_threshold, is_low = false
+   where b.organization_id = p_organization and b.token_type = p_token_type
+     and b.low_threshold is distinct from p_threshold;
+  perform tollgate.notice_low(array[p_organization], array[p_token_type]);
+end
+$function$
+;
+alter function tollgate.set_low_balance(text,text,bigint) owner to tollgate_ledger;
+grant execute on function tollgate.set_low_balance(text,text,bigint) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.set_sub_limit(p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint)
  RETURNS void
@@ -3595,6 +4230,43 @@ $function$
 ;
 alter function tollgate.set_sub_limit(text,text,text,text,text,bigint) owner to tollgate_ledger;
 grant execute on function tollgate.set_sub_limit(text,text,text,text,text,bigint) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.settle_due(p_organization text, p_principal text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_refusal     text := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  v_token_types text[];
+begin
+  if v_refusal is not null then
+    return v_refusal;
+  end if;
+  if not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+
+  perform set_config('tollgate.organizations', p_organization, true);
+  select array_agg(t.token_type order by t.token_type) into v_token_types
+    from (select a.token_type
+            from tollgate.current_allowances a
+           where not exists (select from tollgate.balances b where b.organization_id = p_organization and b.token_type = a.token_type)
+          union
+          select b.token_type
+            from tollgate.balances b
+           where b.organization_id = p_organization and b.next_change_at <= clock_timestamp()) t;
+  if v_token_types is not null then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_token_types)]), v_token_types);
+  end if;
+  return 'settled';
+end
+$function$
+;
+alter function tollgate.settle_due(text,text) owner to tollgate_ledger;
+grant execute on function tollgate.settle_due(text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.settle_time(p_organization text, p_token_type text, p_until timestamp with time zone)
  RETURNS void
@@ -3701,10 +4373,77 @@ begin
                      order by h.expires_at
                      limit 2000) n))
    where b.organization_id = p_organization and b.token_type = p_token_type;
+
+  perform tollgate.notice_low(array[p_organization], array[p_token_type]);
 end
 $function$
 ;
 alter function tollgate.settle_time(text,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.skip_delivery(p_subscriber text, p_organization text, p_event bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_skipped boolean;
+begin
+  perform from tollgate.delivery_lanes l
+    where l.organization_id = p_organization and l.subscriber = p_subscriber
+      for update;
+  delete from tollgate.deliveries d
+   where d.organization_id = p_organization and d.subscriber = p_subscriber and d.event_id = p_event;
+  v_skipped := found;
+  if v_skipped then
+    update tollgate.delivery_lanes l
+       set due_at = clock_timestamp(), attempts = 0, last_error = null
+     where l.organization_id = p_organization and l.subscriber = p_subscriber and l.lease is null;
+  end if;
+  return v_skipped;
+end
+$function$
+;
+alter function tollgate.skip_delivery(text,text,bigint) owner to tollgate_ledger;
+grant execute on function tollgate.skip_delivery(text,text,bigint) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.statement_range(p_organization text, p_token_type text, p_month date)
+ RETURNS TABLE(time_zone text, starts_at timestamp with time zone, ends_at timestamp with time zone, is_over boolean, is_ahead boolean, first_entry bigint, last_entry bigint, opening bigint, closing bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_last bigint;
+begin
+  select b.last_entry, coalesce(c.time_zone, 'UTC') into v_last, time_zone
+    from tollgate.balances b
+    left join tollgate.billing_cycles c on c.organization_id = b.organization_id
+   where b.organization_id = p_organization and b.token_type = p_token_type;
+  if not found then
+    return;
+  end if;
+
+  starts_at := p_month::timestamp at time zone time_zone;
+  ends_at := (p_month + interval '1 month') at time zone time_zone;
+  is_over := ends_at <= clock_timestamp();
+  is_ahead := starts_at > clock_timestamp();
+  last_entry := tollgate.entries_before(p_organization, p_token_type, v_last, ends_at);
+  first_entry := tollgate.entries_before(p_organization, p_token_type, last_entry, starts_at) + 1;
+  opening := coalesce((select e.available_after + e.held_after - e.owed_after
+                         from tollgate.entries_between(p_organization, p_token_type, first_entry - 1, first_entry - 1) e), 0);
+  closing := coalesce((select e.available_after + e.held_after - e.owed_after
+                         from tollgate.entries_between(p_organization, p_token_type, last_entry, last_entry) e), 0);
+  return next;
+end
+$function$
+;
+alter function tollgate.statement_range(text,text,date) owner to tollgate_ledger;
+grant execute on function tollgate.statement_range(text,text,date) to tollgate_api;
+grant execute on function tollgate.statement_range(text,text,date) to tollgate_auditor;
 
 CREATE OR REPLACE FUNCTION tollgate.store_result(p_organization text, p_job text, p_result jsonb, p_usage jsonb)
  RETURNS TABLE(outcome text, state text)

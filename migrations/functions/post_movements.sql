@@ -12,8 +12,10 @@ create or replace function tollgate.post_movements(p_movements tollgate.movement
   set plan_cache_mode = force_generic_plan
 as $$
 declare
-  v_balances integer;
-  v_moved    integer;
+  v_balances              integer;
+  v_moved                 integer;
+  v_crossed_organizations text[];
+  v_crossed_types         text[];
 begin
   if coalesce(cardinality(p_movements), 0) = 0 then
     return;
@@ -79,13 +81,22 @@ begin
            next_change_at = least(b.next_change_at, t.expires_at)
       from totals t
      where b.organization_id = t.organization_id and b.token_type = t.token_type
-    returning 1
+    returning b.organization_id, b.token_type, b.is_low <> coalesce(b.available < b.low_threshold, false) as has_crossed
   )
-  select (select count(*) from totals), (select count(*) from moved) into v_balances, v_moved;
+  select (select count(*) from totals), count(*),
+         array_agg(m.organization_id) filter (where m.has_crossed), array_agg(m.token_type) filter (where m.has_crossed)
+    into v_balances, v_moved, v_crossed_organizations, v_crossed_types
+    from moved m;
 
   if v_moved is distinct from v_balances then
     raise exception 'tollgate: a movement named a balance that is not there or not this transaction''s to move'
       using errcode = 'raise_exception';
+  end if;
+
+  -- Time's own movements are looked at where tollgate.settle_time ends: between an expiry and the allowance that follows it
+  -- at the same instant nobody is out of tokens.
+  if v_crossed_types is not null and p_movements[1].actor <> 'time' then
+    perform tollgate.notice_low(v_crossed_organizations, v_crossed_types);
   end if;
 end
 $$;

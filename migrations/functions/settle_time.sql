@@ -108,5 +108,7 @@ begin
                      order by h.expires_at
                      limit 2000) n))
    where b.organization_id = p_organization and b.token_type = p_token_type;
+
+  perform tollgate.notice_low(array[p_organization], array[p_token_type]);
 end
 $$;
