@@ -252,11 +252,11 @@ describe('S3: every table', () => {
   it.each(['tollgate_api', 'tollgate_worker', 'tollgate_auditor', 'anon', 'authenticated'])(
     'cannot be written by %s',
     async (role) => {
+      const views = await relations('v');
       await as(role, async (client) => {
         for (const name of await relations('r p v')) {
           for (const text of [`insert into ${name} default values`, `delete from ${name}`, `truncate ${name}`]) {
-            if (text.startsWith('truncate') && name.includes('current_')) continue;
-            if (text.startsWith('truncate') && name === 'ai_tokens') continue;
+            if (text.startsWith('truncate') && views.includes(name)) continue;
             expect(await attempt(client, text), text).toBe('refused');
           }
         }
