@@ -28,6 +28,8 @@ export interface Callers {
 }
 
 const LIFETIME_MS = 3_600_000;
+/** No restart takes so long. */
+const PATIENCE_MS = 30_000;
 
 /**
  * Callers who take holds, let them grow, charge them in parts and whole, release them and give charges back, one call after
@@ -61,6 +63,7 @@ export function startCallers({
     call: () => Promise<T>,
     mustBe: Partial<T>,
   ): Promise<boolean> {
+    const giveUpAt = performance.now() + PATIENCE_MS;
     for (;;) {
       try {
         const answer = await call();
@@ -71,7 +74,8 @@ export function startCallers({
           acknowledged.contradictions.push(`${JSON.stringify(answer)} instead of ${JSON.stringify(mustBe)}`);
         return isAsExpected;
       } catch (error) {
-        if (!(error instanceof DatabaseFault || error instanceof LedgerBusy)) throw error;
+        if (!(error instanceof DatabaseFault || error instanceof LedgerBusy) || performance.now() > giveUpAt)
+          throw error;
         acknowledged.repeats += 1;
         await pause(20);
       }

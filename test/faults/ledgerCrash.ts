@@ -90,7 +90,7 @@ export async function runLedgerCrash({
     const { acknowledged, finish } = startCallers({ ledger, pool, organizations, count, seed });
     const moreAnswers = (more: number) => {
       const enough = acknowledged.answers + more;
-      return until(() => acknowledged.answers >= enough, 60_000);
+      return until(() => acknowledged.answers >= enough, 30_000);
     };
     for (let kill = 1; kill <= kills; kill++) {
       const range = MOST_ANSWERS_BETWEEN_KILLS - FEWEST_ANSWERS_BETWEEN_KILLS;
