@@ -23,6 +23,8 @@ export interface Acknowledgements {
 
 export interface Callers {
   acknowledged: Acknowledgements;
+  /** Resolves in the moment in which so many more answers have come; rejects when they do not come. */
+  moreAnswers(count: number): Promise<void>;
   /** Lets each finish the hold it is at; rejects when one has met a bug. */
   finish(): Promise<void>;
 }
@@ -57,6 +59,7 @@ export function startCallers({
     contradictions: [],
   };
   let isOver = false;
+  const milestones = new Map<number, () => void>();
 
   /** Makes the call until it is answered, always under the same id. False when the answer is not as it must be. */
   async function settled<T extends { isRepeat: boolean }>(
@@ -68,6 +71,7 @@ export function startCallers({
       try {
         const answer = await call();
         acknowledged.answers += 1;
+        milestones.get(acknowledged.answers)?.();
         if (answer.isRepeat) acknowledged.foundDone += 1;
         const isAsExpected = Object.entries(mustBe).every(([name, value]) => answer[name as keyof T] === value);
         if (!isAsExpected)
@@ -148,6 +152,11 @@ export function startCallers({
   all.catch(() => {});
   return {
     acknowledged,
+    moreAnswers: (more) =>
+      new Promise((resolve, reject) => {
+        milestones.set(acknowledged.answers + more, resolve);
+        all.catch(reject);
+      }),
     finish: async () => {
       isOver = true;
       await all;
