@@ -20,6 +20,7 @@ export interface CrashingPostgres {
   kill(): Promise<void>;
   /** In good order, as an operator would. */
   shutDown(): Promise<void>;
+  isRunning(): boolean;
   /** On the same folder and port. */
   start(): Promise<void>;
   /** Ends it for good and removes what it left. */
@@ -36,7 +37,15 @@ export async function startCrashingPostgres(
   await chmod(folder, 0o711);
   const dataDirectory = join(folder, 'data');
   const port = await freePort();
-  const start = () => startPostgres({ dataDirectory, port, settings });
+  const start = async () => {
+    const started = await startPostgres({ dataDirectory, port, settings });
+    isRunning = true;
+    void started.exited.then(() => {
+      isRunning = false;
+    });
+    return started;
+  };
+  let isRunning = false;
   let server: PostgresServer = await start();
   const urls = await createTollgateDatabase({
     superuserUrl: server.superuserUrl,
@@ -56,6 +65,7 @@ export async function startCrashingPostgres(
       await server.exited;
     },
     shutDown: () => server.stop(),
+    isRunning: () => isRunning,
     start: async () => {
       server = await start();
     },
