@@ -21,10 +21,14 @@ export interface Acknowledgements {
   contradictions: string[];
 }
 
+export const VERBS = ['capture', 'hold', 'refund', 'release', 'grow'] as const;
+type Verb = (typeof VERBS)[number];
+
 export interface Callers {
   acknowledged: Acknowledgements;
-  /** Resolves in the moment in which so many more answers have come; rejects when they do not come. */
+  /** Resolve in the moment in which so many more answers have come, or one to this verb; reject when none comes. */
   moreAnswers(count: number): Promise<void>;
+  nextAnswer(verb: Verb): Promise<void>;
   /** Lets each finish the hold it is at; rejects when one has met a bug. */
   finish(): Promise<void>;
 }
@@ -59,10 +63,11 @@ export function startCallers({
     contradictions: [],
   };
   let isOver = false;
-  const milestones = new Map<number, () => void>();
+  const awaited = new Map<number | Verb, () => void>();
 
   /** Makes the call until it is answered, always under the same id. False when the answer is not as it must be. */
   async function settled<T extends { isRepeat: boolean }>(
+    verb: Verb,
     call: () => Promise<T>,
     mustBe: Partial<T>,
   ): Promise<boolean> {
@@ -71,7 +76,8 @@ export function startCallers({
       try {
         const answer = await call();
         acknowledged.answers += 1;
-        milestones.get(acknowledged.answers)?.();
+        awaited.get(acknowledged.answers)?.();
+        awaited.get(verb)?.();
         if (answer.isRepeat) acknowledged.foundDone += 1;
         const isAsExpected = Object.entries(mustBe).every(([name, value]) => answer[name as keyof T] === value);
         if (!isAsExpected)
@@ -94,13 +100,14 @@ export function startCallers({
 
     const amount = 10 + upTo(10);
     const request = { ...who, feature: 'generate_leads' as const, amount, lifetimeMs: LIFETIME_MS };
-    if (!(await settled(() => ledger.hold(request), { outcome: 'held' }))) return;
+    if (!(await settled('hold', () => ledger.hold(request), { outcome: 'held' }))) return;
     const facts: HoldFacts = { state: 'held', amount, holds: 1, captured: 0, returned: 0, charges: {}, refunds: {} };
     acknowledged.holds.set(`${organizationId}/${holdId}`, facts);
 
     if (chance(0.2)) {
       const more = upTo(5);
-      if (!(await settled(() => ledger.grow({ ...who, key: 'more', amount: more }), { outcome: 'grown' }))) return;
+      if (!(await settled('grow', () => ledger.grow({ ...who, key: 'more', amount: more }), { outcome: 'grown' })))
+        return;
       facts.amount += more;
       facts.holds += 1;
     }
@@ -110,7 +117,8 @@ export function startCallers({
       const returned = isLast ? facts.amount - facts.captured - tokens : 0;
       const chargeId = `${holdId}.${Object.keys(facts.charges).length + 1}`;
       const capture = () => ledger.capture({ ...who, amount: tokens, key, isLast });
-      if (!(await settled(capture, { outcome: 'captured', chargeId, captured: tokens, returned }))) return false;
+      if (!(await settled('capture', capture, { outcome: 'captured', chargeId, captured: tokens, returned })))
+        return false;
       facts.charges[chargeId] = tokens;
       facts.captured += tokens;
       facts.returned += returned;
@@ -123,7 +131,7 @@ export function startCallers({
     if (chance(0.6)) {
       if (!(await charge(upTo(open), null))) return;
     } else if (chance(0.7)) {
-      if (!(await settled(() => ledger.release(who), { outcome: 'released', returned: open }))) return;
+      if (!(await settled('release', () => ledger.release(who), { outcome: 'released', returned: open }))) return;
       facts.state = 'released';
       facts.returned += open;
     }
@@ -134,7 +142,8 @@ export function startCallers({
       const key = `refund-${chargeId}`;
       const idempotency = { key, requestHash: createHash('sha256').update(`${key} ${tokens}`).digest() };
       const refund = { organizationId, principal, chargeId, amount: tokens, reason: 'of no use', idempotency };
-      if (!(await settled(() => refundCharge(pool, refund), { outcome: 'refunded', refunded: tokens }))) return;
+      if (!(await settled('refund', () => refundCharge(pool, refund), { outcome: 'refunded', refunded: tokens })))
+        return;
       facts.refunds[chargeId] = tokens;
     }
   }
@@ -150,13 +159,15 @@ export function startCallers({
   const all = Promise.all(callers);
   // It is awaited only in the end, and may reject before.
   all.catch(() => {});
+  const reached = (what: number | Verb) =>
+    new Promise<void>((resolve, reject) => {
+      awaited.set(what, resolve);
+      all.catch(reject);
+    });
   return {
     acknowledged,
-    moreAnswers: (more) =>
-      new Promise((resolve, reject) => {
-        milestones.set(acknowledged.answers + more, resolve);
-        all.catch(reject);
-      }),
+    moreAnswers: (more) => reached(acknowledged.answers + more),
+    nextAnswer: reached,
     finish: async () => {
       isOver = true;
       await all;

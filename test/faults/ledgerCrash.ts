@@ -6,7 +6,7 @@ import { seededRandom } from '../../dev/seededRandom.ts';
 import { addGrant } from '../support/grant.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
 import { startCrashingPostgres } from './crashingPostgres.ts';
-import { startCallers } from './ledgerCallers.ts';
+import { startCallers, VERBS } from './ledgerCallers.ts';
 import { type Difference, differences, holdFacts } from './ledgerFacts.ts';
 
 export interface LedgerCrashOptions {
@@ -86,13 +86,20 @@ export async function runLedgerCrash({
     await postgres.superuser.query('checkpoint');
 
     const ledger = createCoalescer(pool);
-    const { acknowledged, moreAnswers, finish } = startCallers({ ledger, pool, organizations, count, seed });
+    const { acknowledged, moreAnswers, nextAnswer, finish } = startCallers({
+      ledger,
+      pool,
+      organizations,
+      count,
+      seed,
+    });
     for (let kill = 1; kill <= kills; kill++) {
       const range = MOST_ANSWERS_BETWEEN_KILLS - FEWEST_ANSWERS_BETWEEN_KILLS;
       await moreAnswers(FEWEST_ANSWERS_BETWEEN_KILLS + Math.floor(random() * range));
-      // Every other one comes in the moment of an answer: nothing may be missing that was just acknowledged. The
-      // others come at any moment of a statement, where its fate is open.
+      // Every other one comes in the moment of an answer, to each verb in turn: nothing may be missing that was just
+      // acknowledged. The others come at any moment of a statement, where its fate is open.
       if (kill % 2 === 0) await pause(random() * LONGEST_MOMENT_MS);
+      else await nextAnswer(VERBS[((kill - 1) / 2) % VERBS.length]!);
       await postgres.kill();
       say(`kill ${kill} after ${acknowledged.answers} answers`);
       await postgres.start();
