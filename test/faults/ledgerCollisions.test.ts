@@ -161,6 +161,8 @@ describe('C10: a serialization failure', () => {
     const reply = await collide(ATTEMPTS, hold);
     expectProblem(reply, 'database_unavailable');
     expect(reply.headers.get('retry-after')).toBe('1');
+    // The last of them ended it: no further try went on to wait for a lock.
+    expect(api.logLines.filter((line) => line.includes('40001'))).toHaveLength(1);
     expect(await held()).toEqual([0, 0]);
     await outsiders.at(-1)!.query('rollback');
     expect(await hold()).toMatchObject({ status: 201 });

@@ -1,7 +1,7 @@
 import { chown, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Reply } from '../api/testApi.ts';
 import { until } from '../support/until.ts';
 import { type CrashingPostgres, startCrashingPostgres } from './crashingPostgres.ts';
@@ -35,6 +35,11 @@ describe('C9: a database that cannot be written to: 503, nothing moved, and it r
         return rows[0].is_on === value;
       });
     };
+    // Also when the test has failed: the others use this server.
+    onTestFinished(async () => {
+      await postgres.superuser.query('alter system reset default_transaction_read_only');
+      await postgres.superuser.query('select pg_reload_conf()');
+    });
     await makeReadOnly('on');
     await ledger.expectFailsClosed(open);
     await makeReadOnly('off');
