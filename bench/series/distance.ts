@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { startDelayProxy } from '../delayProxy.ts';
+import { type DelayProxy, startDelayProxy } from '../delayProxy.ts';
 import { figureOf } from '../figure.ts';
 import { median } from '../quantiles.ts';
 import { type Bench, CALLERS, HOT, HOT_ORGANIZATIONS, type Measured } from '../series.ts';
@@ -11,13 +11,20 @@ const ADDED_MS = 1;
 export async function distance(bench: Bench): Promise<Measured> {
   const { isQuick, say } = bench;
   const database = await bench.databases.fresh(HOT_ORGANIZATIONS);
-  const proxy = await startDelayProxy({ port: Number(new URL(database.urls.api).port), delayMs: ADDED_MS });
-  const urlOf = (direct: string) => {
+  const port = Number(new URL(database.urls.api).port);
+  const through = (proxy: DelayProxy) => (direct: string) => {
     const url = new URL(direct);
     url.port = `${proxy.port}`;
     return url.href;
   };
-  const [near, far] = [await roundTripMs(database.urls.api), await roundTripMs(urlOf(database.urls.api))];
+  const near = await roundTripMs(database.urls.api);
+  // The way through the proxy takes time by itself, which is a part of what it shall add.
+  const prompt = await startDelayProxy({ port, delayMs: 0 });
+  const ownMs = (await roundTripMs(through(prompt)(database.urls.api))) - near;
+  await prompt.stop();
+  const proxy = await startDelayProxy({ port, delayMs: Math.max(0, ADDED_MS - ownMs) });
+  const urlOf = through(proxy);
+  const far = await roundTripMs(urlOf(database.urls.api));
   say(`a round trip takes ${near.toFixed(2)} ms, through the proxy ${far.toFixed(2)} ms`);
   const pairs = await compareThroughput(bench, database, { workload: 'hold', organizationOf: () => HOT, urlOf });
   await proxy.stop();
