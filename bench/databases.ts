@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +17,8 @@ export interface Databases {
   folder: string;
   fresh(organizations: number): Promise<BenchDatabase>;
   stop(): Promise<void>;
+  /** At once and unfinished, for whoever presses Ctrl-C. */
+  abandon(): void;
 }
 
 export interface BenchDatabase {
@@ -79,6 +82,10 @@ export async function startDatabases(say: (line: string) => void): Promise<Datab
       await postgres.stop();
       await rm(folder, { recursive: true, force: true });
     },
+    abandon() {
+      postgres.kill('SIGKILL');
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+    },
   };
 }
 
@@ -114,6 +121,7 @@ async function fill(superuserUrl: string, organizations: number): Promise<void> 
 }
 
 async function verifyBoth(urls: DatabaseUrls, superuser: pg.Pool, say: (line: string) => void): Promise<void> {
+  say('verifying …');
   const began = performance.now();
   const auditor = createPool({
     url: urls.auditor,

@@ -12,7 +12,7 @@ import { hotCycle, hotHold } from './series/hot.ts';
 import { lone } from './series/lone.ts';
 import { rowSecurity } from './series/rowSecurity.ts';
 import { traceReplay } from './series/traceReplay.ts';
-import { uniformCycle, uniformHold } from './series/uniform.ts';
+import { uniform } from './series/uniform.ts';
 import { wal } from './series/wal.ts';
 import type { CurvePoint, Series } from './series.ts';
 import { figureLines } from './table.ts';
@@ -21,8 +21,7 @@ import { figureLines } from './table.ts';
 const SERIES: Record<string, Series> = {
   'hot-hold': hotHold,
   'hot-cycle': hotCycle,
-  'uniform-hold': uniformHold,
-  'uniform-cycle': uniformCycle,
+  uniform,
   distance,
   lone,
   check,
@@ -64,6 +63,15 @@ console.log(
     .map(([name, value]) => `${name} ${value}`)
     .join(', '),
 );
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => {
+    databases.abandon();
+    process.exit(code);
+  });
+}
 const figures: Figure[] = [];
 let curve: CurvePoint[] | undefined;
 try {

@@ -14,18 +14,23 @@ export function plotCurve(curve: readonly CurvePoint[]): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-labelledby="title">
 <title id="title">One hot organization: holds per second and p99 by the number of concurrent callers, ours and the usual way</title>
 <style>
-  svg { color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --quiet: #656d76; --grid: #d8dee4; --ours: #0a7d5c; --foil: #b35900 }
-  @media (prefers-color-scheme: dark) { svg { --paper: #0d1117; --ink: #e6edf3; --quiet: #9198a1; --grid: #30363d; --ours: #3fcf9e; --foil: #f0a35e } }
-  text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: var(--quiet) }
-  .head { font-size: 15px; font-weight: 600; fill: var(--ink) }
-  .name { font-weight: 600; fill: var(--ink) }
-  .grid { stroke: var(--grid); stroke-width: 1 }
+  text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; fill: #656d76 }
+  .paper { fill: #ffffff } .dot { fill: #ffffff; stroke-width: 2 }
+  .grid { stroke: #d8dee4; stroke-width: 1 }
   .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; stroke-linecap: round }
-  .ours { stroke: var(--ours) } .foil { stroke: var(--foil) }
-  .dot { fill: var(--paper); stroke-width: 2 }
-  text.ours { fill: var(--ours); stroke: none; font-weight: 600 } text.foil { fill: var(--foil); stroke: none; font-weight: 600 }
+  .ours { stroke: #0a7d5c } .foil { stroke: #b35900 }
+  .head { font-size: 15px; font-weight: 600; fill: #1f2328 } .name { font-weight: 600; fill: #1f2328 }
+  text.ours { fill: #0a7d5c; stroke: none; font-weight: 600 } text.foil { fill: #b35900; stroke: none; font-weight: 600 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #9198a1 }
+    .paper, .dot { fill: #0d1117 }
+    .grid { stroke: #30363d }
+    .ours { stroke: #3fcf9e } .foil { stroke: #f0a35e }
+    .head, .name { fill: #e6edf3 }
+    text.ours { fill: #3fcf9e; stroke: none } text.foil { fill: #f0a35e; stroke: none }
+  }
 </style>
-<rect width="${WIDTH}" height="${HEIGHT}" rx="8" fill="var(--paper)"/>
+<rect width="${WIDTH}" height="${HEIGHT}" rx="8" class="paper"/>
 <text class="head" x="${LEFTS[0]}" y="36">One hot organization, holds</text>
 ${panels.join('\n')}
 </svg>
@@ -62,13 +67,14 @@ function panel(
   );
   const draw = (side: 'ours' | 'foil', name: string, line: readonly Point[], other: readonly Point[]) => {
     const places = line.map(([x, y]) => [across(x), up(y)] as const);
-    const [x, y] = places.at(-1)!;
-    // The name stands on the side of the line's end where the other line is not.
-    const isAbove = line.at(-1)![1] >= other.at(-1)![1];
+    const x = places.at(-1)![0];
+    // The name stands on the side of the line's end where the other line is not, and clear of its last piece.
+    const lastTwo = places.slice(-2).map(([, y]) => y);
+    const y = line.at(-1)![1] >= other.at(-1)![1] ? Math.min(...lastTwo) - 12 : Math.max(...lastTwo) + 20;
     return (
       `<polyline class="line ${side}" points="${places.map((place) => place.join(',')).join(' ')}"/>` +
       places.map(([cx, cy]) => `<circle class="dot ${side}" cx="${cx}" cy="${cy}" r="3.5"/>`).join('') +
-      `<text class="${side}" x="${x}" y="${y + (isAbove ? -12 : 22)}" text-anchor="end">${name} ${short(line.at(-1)![1])}</text>`
+      `<text class="${side}" x="${x}" y="${y}" text-anchor="end">${name} ${short(line.at(-1)![1])}</text>`
     );
   };
   return [

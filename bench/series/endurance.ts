@@ -59,7 +59,6 @@ async function onFresh(
   await runFor({ callers: CALLERS, forMs: 2_000, work: () => perform(side, 'cycle', HOT) });
   const figures = await measure(side, database);
   await side.close();
-  bench.say('verifying …');
   await database.verify();
   await database.drop();
   return figures;

@@ -64,12 +64,13 @@ async function replay(bench: Bench, metering: Metering, id: string, how: string,
     after.held,
   );
   const count = metering.requests.length;
+  const traceName = bench.traceFile ? 'production trace' : 'synthetic trace';
   bench.say(`${how}: ${count} requests in ${seconds.toFixed(1)} s, ${used} tokens used, drift ${drift}`);
   const alone = (name: string, title: string, unit: string, ours: number) =>
-    figureAlone({ id: `trace-${id}-${name}`, title: `trace ${how}: ${title}`, unit, ours });
+    figureAlone({ id: `trace-${id}-${name}`, title: `${traceName} ${how}: ${title}`, unit, ours });
   return [
     figureAlone({
-      ...{ id: `trace-${id}-drift`, title: `trace ${how}: drift`, unit: 'tokens', ours: drift },
+      ...{ id: `trace-${id}-drift`, title: `${traceName} ${how}: drift`, unit: 'tokens', ours: drift },
       goal: { of: 'ours', atMost: 0 },
     }),
     alone('hold-p99', 'hold, p99', 'ms', percentile(holds, 99)),
