@@ -19,7 +19,7 @@ import { createPool } from '../db/pool.ts';
  * from a plain table, without plan gate, membership or time. The other, on a port of its own, is Hono with that select and
  * nothing else: nobody signs in. Started by series/check.ts as a process of its own.
  */
-export const SAME_ROUTE_PATH = '/foil/check-balance';
+export const FOIL_PATH = '/foil/check-balance';
 export const BARE_PATH = '/check';
 
 if (import.meta.main) {
@@ -28,9 +28,16 @@ if (import.meta.main) {
   const pool = createPool({ url: config.DATABASE_URL, applicationName: 'tollgate-bench' });
   const sessions = createSessions(config);
   const workflows = createJobWorkflows({ address: config.TEMPORAL_ADDRESS, namespace: 'default', taskQueue: 'none' });
-  const waiters = createJobWaiters({ pool, log });
-  const app = createApp({ pool, sessions, workflows, waiters, config, log, isDraining: () => false });
-  app.post(SAME_ROUTE_PATH, authenticated({ pool, sessions, log }), optionalIdempotencyKey, jsonBody, async (c) => {
+  const app = createApp({
+    pool,
+    sessions,
+    workflows,
+    waiters: createJobWaiters({ pool, log }),
+    config,
+    log,
+    isDraining: () => false,
+  });
+  app.post(FOIL_PATH, authenticated({ pool, sessions, log }), optionalIdempotencyKey, jsonBody, async (c) => {
     const { organizationId } = tokenRequest.parse(c.get('body'));
     return c.json({ hasTokens: (await plainBalance(pool, organizationId)) >= 3 });
   });

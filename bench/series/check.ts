@@ -4,7 +4,7 @@ import { TOKENS_PATH } from '../../contract/tokens.ts';
 import { startAuthStandIn } from '../../dev/authStandIn.ts';
 import { freePort } from '../../dev/ports.ts';
 import { spawnService } from '../../dev/serviceProcess.ts';
-import { BARE_PATH, SAME_ROUTE_PATH } from '../checkServer.ts';
+import { BARE_PATH, FOIL_PATH } from '../checkServer.ts';
 import type { BenchDatabase } from '../databases.ts';
 import { type Figure, figureOf } from '../figure.ts';
 import { startHoldLoad } from '../holdLoad.ts';
@@ -141,7 +141,7 @@ async function createAsker(
     const headers = { Authorization: `Bearer ${await issue(`user-${organizationId}`)}` };
     const body = { organizationId, featureUsed: 'generate_goal', action: 'check' };
     requests.product.push(postOf({ path: `${TOKENS_PATH}/check-balance`, body, headers }));
-    requests.sameRoute.push(postOf({ path: SAME_ROUTE_PATH, body, headers }));
+    requests.sameRoute.push(postOf({ path: FOIL_PATH, body, headers }));
     requests.bare.push(postOf({ path: BARE_PATH, body, headers }));
   }
   const open = (to: number) => Promise.all(Array.from({ length: CONCURRENT_CHECKS }, () => openHttpCaller(to)));
