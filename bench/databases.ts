@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -8,7 +8,7 @@ import { countVerified, verify } from '../db/verify.ts';
 import { type DatabaseUrls, databaseUrls } from '../dev/databaseUrls.ts';
 import { startPostgres } from '../dev/embeddedPostgres.ts';
 import { createTollgateDatabase } from '../dev/tollgateDatabase.ts';
-import { brokenFoilChecks } from './foilChecks.ts';
+import { brokenFoilChecks, createFoilTables } from './foilTables.ts';
 
 /** A PostgreSQL of the run's own. Each series gets fresh databases, so that none begins with another's rows. */
 export interface Databases {
@@ -36,8 +36,6 @@ const PASSWORDS = { owner: 'owner', api: 'api', worker: 'worker', auditor: 'audi
 /** Room for a series between two checkpoints; the rest is PostgreSQL's default. */
 const SETTINGS = { shared_buffers: '1GB', max_wal_size: '8GB' };
 const MUST_BE_ON = ['fsync', 'synchronous_commit', 'full_page_writes'];
-
-export const principalOf = (organizationId: string) => `user:user-${organizationId}`;
 
 export async function startDatabases(say: (line: string) => void): Promise<Databases> {
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-bench-'));
@@ -115,7 +113,7 @@ async function fill(superuserUrl: string, organizations: number): Promise<void> 
     `update ai_tokens set balance = $1 where token_type = 'goal_generation' or organization_id = 'org-1'`,
     [TOKENS],
   );
-  await superuser.query(await readFile(new URL('foil.sql', import.meta.url), 'utf8'));
+  await createFoilTables(superuser);
   await superuser.query('vacuum analyze');
   await superuser.end();
 }

@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { principalOf } from './databases.ts';
 import { runFor } from './rounds.ts';
-import { CHARGE, HOLD, HOLD_LIFETIME_MS, type Side } from './side.ts';
+import { CHARGE, HOLD, HOLD_LIFETIME_MS, principalOf, type Side } from './side.ts';
 
 const POOL_SIZES = [4, 8, 16, 32];
 /** Callers that try a pool's size: enough to keep the largest busy, and soon done. */

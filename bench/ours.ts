@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createCoalescer } from '../db/coalescer.ts';
 import { createPool } from '../db/pool.ts';
-import { principalOf } from './databases.ts';
-import { CHARGE, HOLD, HOLD_LIFETIME_MS, type Side } from './side.ts';
+import { CHARGE, HOLD, HOLD_LIFETIME_MS, principalOf, type Side } from './side.ts';
 
 /** The product: the API's pool and login, and its coalescer, called by everybody in this process. */
 export function openOurs(url: string): Side {

@@ -22,3 +22,6 @@ export async function perform(side: Side, workload: Workload, organizationId: st
   const holdId = await side.hold(organizationId);
   if (workload === 'cycle') await side.capture(organizationId, holdId);
 }
+
+/** The member on whose behalf everything is asked of an organization. */
+export const principalOf = (organizationId: string) => `user:user-${organizationId}`;

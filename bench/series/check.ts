@@ -9,7 +9,7 @@ import type { BenchDatabase } from '../databases.ts';
 import { type Figure, figureOf } from '../figure.ts';
 import { startHoldLoad } from '../holdLoad.ts';
 import { type HttpCaller, openHttpCaller, postOf } from '../httpCaller.ts';
-import { inTurns, type Round, runFor, runTimes, type SideName } from '../rounds.ts';
+import { inTurns, type Round, runFor, type SideName } from '../rounds.ts';
 import { type Bench, HOT_ORGANIZATIONS, type Measured } from '../series.ts';
 import { pairsOf, roundText } from '../throughput.ts';
 
@@ -88,9 +88,9 @@ async function compareConcurrent({ isQuick, say }: Bench, asker: Asker): Promise
 }
 
 async function compareLone({ isQuick, say }: Bench, asker: Asker, condition: string) {
-  const [rounds, times] = isQuick ? [3, 400] : [9, 1_000];
+  const [rounds, forMs] = isQuick ? [3, 700] : [9, 1_200];
   const measure = (side: SideName) =>
-    runTimes({ callers: 1, times, work: asker.checkOf(side === 'ours' ? 'product' : 'sameRoute') });
+    runFor({ callers: 1, forMs, work: asker.checkOf(side === 'ours' ? 'product' : 'sameRoute') });
   for (const side of ['ours', 'foil'] as const) await measure(side);
   return inTurns(rounds, measure, (pair, round) =>
     say(`lone, ${condition}, round ${round + 1} of ${rounds}: ${roundText(pair)}`),

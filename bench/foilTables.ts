@@ -1,4 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import type { Pool } from 'pg';
+
+/** See foil.sql. */
+export async function createFoilTables(superuser: Pool): Promise<void> {
+  await superuser.query(await readFile(new URL('foil.sql', import.meta.url), 'utf8'));
+}
 
 /** What must hold of the foil's rows too: a foil that loses updates would be fast for nothing. */
 const CHECKS: Record<string, string> = {
@@ -33,7 +39,7 @@ const CHECKS: Record<string, string> = {
 };
 
 /** The sentences that do not hold. */
-export async function brokenFoilChecks(superuser: Pool): Promise<string[]> {
+export async function brokenFoilChecks(superuser: Pick<Pool, 'query'>): Promise<string[]> {
   const broken: string[] = [];
   for (const [sentence, query] of Object.entries(CHECKS)) {
     const { rows } = await superuser.query(`${query} limit 1`);
