@@ -6,7 +6,7 @@ import pg from 'pg';
 import { createPool } from '../db/pool.ts';
 import { countVerified, verify } from '../db/verify.ts';
 import { type DatabaseUrls, databaseUrls } from '../dev/databaseUrls.ts';
-import { startPostgres } from '../dev/embeddedPostgres.ts';
+import { type PostgresServer, startPostgres } from '../dev/embeddedPostgres.ts';
 import { createTollgateDatabase } from '../dev/tollgateDatabase.ts';
 import { brokenFoilChecks, createFoilTables } from './foilTables.ts';
 
@@ -17,8 +17,6 @@ export interface Databases {
   folder: string;
   fresh(organizations: number): Promise<BenchDatabase>;
   stop(): Promise<void>;
-  /** At once and unfinished, for whoever presses Ctrl-C. */
-  abandon(): void;
 }
 
 export interface BenchDatabase {
@@ -39,7 +37,7 @@ const MUST_BE_ON = ['fsync', 'synchronous_commit', 'full_page_writes'];
 
 export async function startDatabases(say: (line: string) => void): Promise<Databases> {
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-bench-'));
-  const postgres = await startPostgres({ dataDirectory: join(folder, 'postgres'), settings: SETTINGS });
+  const postgres = await startIn(folder);
   const templates = new Map<number, Promise<string>>();
   let clones = 0;
 
@@ -80,11 +78,24 @@ export async function startDatabases(say: (line: string) => void): Promise<Datab
       await postgres.stop();
       await rm(folder, { recursive: true, force: true });
     },
-    abandon() {
-      postgres.kill('SIGKILL');
-      rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
-    },
   };
+}
+
+/** Whoever presses Ctrl-C, at whatever moment, leaves nothing behind. */
+function startIn(folder: string): Promise<PostgresServer> {
+  const starting = startPostgres({ dataDirectory: join(folder, 'postgres'), settings: SETTINGS });
+  for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143 })) {
+    process.once(signal, async () => {
+      // A start in flight would fill the folder again.
+      await starting.then(
+        (postgres) => postgres.kill('SIGKILL'),
+        () => {},
+      );
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+      process.exit(code);
+    });
+  }
+  return starting;
 }
 
 async function readKnobs(url: string): Promise<Record<string, string>> {

@@ -63,15 +63,6 @@ console.log(
     .map(([name, value]) => `${name} ${value}`)
     .join(', '),
 );
-for (const [signal, code] of [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
-  process.once(signal, () => {
-    databases.abandon();
-    process.exit(code);
-  });
-}
 const figures: Figure[] = [];
 let curve: CurvePoint[] | undefined;
 try {
