@@ -5,8 +5,8 @@ import { inTurns, type Round, runFor, type SideName } from './rounds.ts';
 import { type Bench, CALLERS } from './series.ts';
 import { perform, type Side, type Workload } from './side.ts';
 
-const FULL = { rounds: 7, roundMs: 2_000, warmMs: 700 };
-const QUICK = { rounds: 3, roundMs: 1_500, warmMs: 300 };
+const FULL = { rounds: 7, roundMs: 1_500, warmMs: 700 };
+const QUICK = { rounds: 5, roundMs: 1_200, warmMs: 300 };
 
 /**
  * As many callers as a series has, on ours and on the foil with its best pool, in turns. Before the first round both have

@@ -88,7 +88,7 @@ async function compareConcurrent({ isQuick, say }: Bench, asker: Asker): Promise
 }
 
 async function compareLone({ isQuick, say }: Bench, asker: Asker, condition: string) {
-  const [rounds, forMs] = isQuick ? [3, 700] : [9, 1_200];
+  const [rounds, forMs] = isQuick ? [3, 700] : [7, 1_000];
   const measure = (side: SideName) =>
     runFor({ callers: 1, forMs, work: asker.checkOf(side === 'ours' ? 'product' : 'sameRoute') });
   for (const side of ['ours', 'foil'] as const) await measure(side);
