@@ -402,7 +402,7 @@ describe('S10: functions', () => {
     ...['end_holds', 'lock_balances', 'place_holds', 'post_movements', 'provision_organization', 'refund_job'],
     ...['store_result', 'token_stats', 'withdraw_job'],
     ...['extend_holds', 'grow_holds', 'refund_charge', 'end_hold', 'take_more', 'count_in_limits'],
-    ...['live_grants', 'return_slices', 'types_of_holds'],
+    ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
     'refusals_for',
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
@@ -422,6 +422,7 @@ describe('S10: functions', () => {
       'return_slices',
       'types_of_holds',
     ],
+    ...['place_lone_hold', 'end_lone_hold'],
   ];
 
   interface FunctionRow {
