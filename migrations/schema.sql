@@ -2978,6 +2978,7 @@ CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -2995,8 +2996,8 @@ begin
           and l.expires_at > case p_state when 'held' then v_now else '-infinity' end
           and (p_state is null or p_state = case when l.state = 'held' and l.expires_at <= v_now then 'lapsed' else l.state end)
           and (p_feature is null or l.feature = p_feature)
-        order by l.expires_at desc, l.id desc
-        limit p_limit) h
+        order by l.organization_id || '/' || l.token_type desc, l.expires_at desc
+        fetch first (p_limit) rows with ties) h
      where b.organization_id = p_organization
      order by h.expires_at desc, h.id desc
      limit p_limit;

@@ -6,7 +6,7 @@ import { problemReply } from '../problemReply.ts';
 import type { ApiEnv } from '../requestContext.ts';
 
 export const MAX_BODY_BYTES = 64 * 1024;
-/** Room for the longest thousand rows that pass: a key of 255 characters and an id, each. */
+/** Room for the longest thousand rows that pass: a key of 255 characters and an id each, without escapes. */
 export const MAX_ROWS_BYTES = 512 * 1024;
 
 /**

@@ -3,6 +3,9 @@
 -- hold would pay for. p_state, p_feature: null for all. Behind the position (p_expires_at, p_id) where it is given.
 -- A hold whose time is over is lapsed, booked or not; so an open one expires later than now, and the open ones are a range.
 -- In here and not in the caller's own query because a policy may not look into an expression: the index would be passed by.
+-- In each type by what the index holds and no more, with ties, because that needs no sort. For any other order, or with a
+-- bitmap at hand, the planner expects few holds and reads all 20,000 of them for a page of 20: 1,331 blocks instead of 14.
+-- A state or feature that few holds have is looked for among all of them.
 -- Reads only; locks nothing. Shows nothing of an organization that is not a tenant that the caller has named.
 create or replace function tollgate.list_holds(
   p_organization text,
@@ -15,6 +18,7 @@ create or replace function tollgate.list_holds(
   language plpgsql stable security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -32,8 +36,8 @@ begin
           and l.expires_at > case p_state when 'held' then v_now else '-infinity' end
           and (p_state is null or p_state = case when l.state = 'held' and l.expires_at <= v_now then 'lapsed' else l.state end)
           and (p_feature is null or l.feature = p_feature)
-        order by l.expires_at desc, l.id desc
-        limit p_limit) h
+        order by l.organization_id || '/' || l.token_type desc, l.expires_at desc
+        fetch first (p_limit) rows with ties) h
      where b.organization_id = p_organization
      order by h.expires_at desc, h.id desc
      limit p_limit;

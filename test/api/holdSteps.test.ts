@@ -245,10 +245,7 @@ describe('is refused, with nothing written and nothing moved:', () => {
       }
     }
     const path = `/api/v1/holds/${id}/grow`;
-    expectProblem(
-      await api.call(path, { key: organization.secret, json: { tokens: 1 } }),
-      'idempotency_key_missing',
-    );
+    expectProblem(await api.call(path, { key: organization.secret, json: { tokens: 1 } }), 'idempotency_key_missing');
     expect(await leads()).toEqual([45, 5]);
   });
 });
