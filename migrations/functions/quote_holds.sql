@@ -86,7 +86,7 @@ begin
          where c.plan = o.plan and c.feature = u.feature) r on f.has_fallbacks
      order by u.position
   loop
-    ordinal := v_row.position; token_type := v_row.token_type; amount := v_row.amount; available := null; grants := '[]';
+    ordinal := v_row.position; token_type := case when v_row.refusal is null then v_row.token_type end; amount := v_row.amount; available := null; grants := '[]';
     v_n := v_row.number;
     outcome := case
       when v_row.refusal is not null then v_row.refusal
