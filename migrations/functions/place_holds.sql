@@ -214,7 +214,8 @@ begin
         from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount,
                                       v_available[v_n] >= v_row.amount, v_now) l;
       if not v_limits.is_within then
-        v_outcomes[v_p] := 'limit_reached';
+        -- The limit, and what is available, may be those of a type that the feature falls back to.
+        v_outcomes[v_p] := 'limit_reached'; v_types[v_p] := v_kinds[v_n];
         continue;
       end if;
       v_counters[v_p] := v_limits.counters::text;
