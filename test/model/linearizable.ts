@@ -1,0 +1,86 @@
+/**
+ * Whether a recorded concurrent history can be explained by calls that took effect one at a time, each at some moment
+ * between its start and its end (Wing & Gong's search, with Lowe's memory of what was tried). What is checked is a set
+ * of operations on one object; objects that share nothing are checked one by one, which is as strong and much cheaper.
+ */
+export interface Operation<Call, Answer> {
+  call: Call;
+  /** Moments of one clock; no two are the same. */
+  start: number;
+  /** Null: the answer was lost. It may have taken effect at any time after its start, once, or never. */
+  end: number | null;
+  answer: Answer | null;
+}
+
+/** What the calls should have done, one at a time. */
+export interface SequentialModel<State, Call, Answer> {
+  initial: State;
+  next(state: State, call: Call): { state: State; answer: Answer };
+  /** Equal for states that nothing later can tell apart. */
+  keyOf(state: State): string;
+  isSame(expected: Answer, recorded: Answer): boolean;
+}
+
+export type Verdict<Call, Answer> =
+  | { isLinearizable: true; order: Operation<Call, Answer>[] }
+  /** The history up to the first answer that no order explains. */
+  | { isLinearizable: false; prefix: Operation<Call, Answer>[] };
+
+export function explain<State, Call, Answer>(
+  history: readonly Operation<Call, Answer>[],
+  model: SequentialModel<State, Call, Answer>,
+): Verdict<Call, Answer> {
+  const order = findOrder(history, model);
+  if (order !== null) return { isLinearizable: true, order };
+  // What cannot be explained stays so whatever is added, so the first answer of that kind is found by halving.
+  const ends = history.flatMap(({ end }) => end ?? []).toSorted((a, b) => a - b);
+  let [explained, unexplained] = [-1, ends.length - 1];
+  while (unexplained - explained > 1) {
+    const middle = (explained + unexplained) >> 1;
+    if (findOrder(upTo(history, ends[middle]!), model) === null) unexplained = middle;
+    else explained = middle;
+  }
+  return { isLinearizable: false, prefix: upTo(history, ends[unexplained]!) };
+}
+
+/** What was known at a moment: calls in flight have no answer yet. */
+function upTo<Call, Answer>(history: readonly Operation<Call, Answer>[], moment: number): Operation<Call, Answer>[] {
+  return history
+    .filter(({ start }) => start <= moment)
+    .map((one) => (one.end !== null && one.end <= moment ? one : { ...one, end: null, answer: null }))
+    .toSorted((a, b) => a.start - b.start);
+}
+
+/** An order of the operations that gives the recorded answers, or null when there is none. */
+function findOrder<State, Call, Answer>(
+  history: readonly Operation<Call, Answer>[],
+  model: SequentialModel<State, Call, Answer>,
+): Operation<Call, Answer>[] | null {
+  const answered = history.filter(({ end }) => end !== null).length;
+  // The one that ended first is the likeliest to have come first.
+  const byEnd = history.toSorted((a, b) => (a.end ?? Number.MAX_VALUE) - (b.end ?? Number.MAX_VALUE));
+  const isDone = byEnd.map(() => false);
+  const order: Operation<Call, Answer>[] = [];
+  const deadEnds = new Set<string>();
+
+  const search = (state: State, answeredBefore: number): boolean => {
+    if (answeredBefore === answered) return true;
+    const here = isDone.map(Number).join('') + model.keyOf(state);
+    if (deadEnds.has(here)) return false;
+    // Whatever starts after another has ended comes after it.
+    const firstEnd = byEnd.find((_, index) => !isDone[index])!.end!;
+    for (const [index, operation] of byEnd.entries()) {
+      if (isDone[index] || operation.start > firstEnd) continue;
+      const { state: after, answer } = model.next(state, operation.call);
+      if (operation.end !== null && !model.isSame(answer, operation.answer!)) continue;
+      isDone[index] = true;
+      order.push(operation);
+      if (search(after, answeredBefore + (operation.end === null ? 0 : 1))) return true;
+      order.pop();
+      isDone[index] = false;
+    }
+    deadEnds.add(here);
+    return false;
+  };
+  return search(model.initial, 0) ? order : null;
+}

@@ -1,0 +1,182 @@
+import fc from 'fast-check';
+import { FEATURE_TOKEN_TYPES, type Feature, type Plan, TOKEN_COSTS, type TokenType } from '../../domain/catalog.ts';
+import type { Command } from './ledger.ts';
+
+/** What callers do to one new organization: one round after the other, the callers of a round at once. */
+export interface Schedule {
+  plan: Plan;
+  /** Before anybody calls. */
+  setup: Command[];
+  rounds: Round[];
+}
+export interface Round {
+  /** That pass before the round; nobody is in flight then. */
+  elapseMs: number;
+  callers: PlannedCall[][];
+}
+export interface PlannedCall {
+  /** Of one verb. */
+  rows: Command[];
+  /** The connection ends while the call is in flight. */
+  isCut: boolean;
+}
+
+/**
+ * Few ids and a balance of few tokens, so that callers meet: each id has the amount and the feature that it is mostly
+ * asked for with, which makes the second time a repeat.
+ */
+const USUAL: Record<string, { feature: Feature; amount: number }> = {
+  a: { feature: 'generate_leads', amount: 3 },
+  b: { feature: 'generate_leads', amount: 9 },
+  c: { feature: 'generate_leads', amount: 14 },
+  d: { feature: 'generate_leads', amount: 25 },
+  e: { feature: 'generate_leads', amount: 31 },
+  f: { feature: 'generate_leads', amount: 50 },
+  g: { feature: 'generate_goal', amount: 4 },
+  h: { feature: 'generate_goal', amount: 7 },
+  i: { feature: 'generate_goal', amount: 16 },
+};
+/** The id of a job admitted before anybody calls. What a job costs is the catalogue's. */
+export const JOB = 'job';
+const JOB_COSTS = { feature: 'generate_leads', amount: TOKEN_COSTS.generate_leads } as const;
+const MINUTE_MS = 60_000;
+/**
+ * All dates are sums of these, multiples of ten minutes: either they are the same and the order of the calls decides, or
+ * the moments that a schedule really takes cannot turn them round.
+ */
+const HOLD_LIFETIMES_MS = [60, 300, 1_800].map((minutes) => minutes * MINUTE_MS);
+const GRANT_LIFETIMES_MS = [null, 100 * MINUTE_MS, 660 * MINUTE_MS];
+const ELAPSES_MS = [30, 120, 1_560].map((minutes) => minutes * MINUTE_MS);
+
+const holdId = fc.constantFrom(...Object.keys(USUAL));
+const knownId = seldom(holdId, fc.constantFrom('unknown', JOB));
+const feature = fc.constantFrom<Feature>('generate_leads', 'generate_goal');
+const tokenType = feature.map((one): TokenType => FEATURE_TOKEN_TYPES[one]);
+const lifetimeMs = fc.constantFrom(...HOLD_LIFETIMES_MS);
+const isStranger = seldom(fc.constant({}), fc.constant({ isStranger: true }));
+
+const usualHold = fc
+  .record({ holdId, lifetimeMs })
+  .map((row): Command => ({ verb: 'hold', ...row, ...USUAL[row.holdId]! }));
+const otherHold = fc.record({
+  verb: fc.constant('hold' as const),
+  holdId,
+  feature,
+  amount: fc.integer({ min: 1, max: 20 }),
+  lifetimeMs,
+});
+const badHold = fc
+  .tuple(
+    usualHold,
+    fc.constantFrom(
+      { isStranger: true },
+      { feature: 'no_such_feature' },
+      { holdId: 'not an id' },
+      { holdId: JOB },
+      { amount: 0 },
+      { amount: -1 },
+      { amount: Number.MAX_SAFE_INTEGER },
+      { lifetimeMs: 0 },
+      { lifetimeMs: 367 * 24 * 60 * MINUTE_MS },
+      // Two faults: the first in the list of refusals is answered.
+      { isStranger: true, feature: 'no_such_feature', amount: 0 },
+      { holdId: 'not an id', amount: 0, lifetimeMs: 0 },
+      { holdId: JOB, lifetimeMs: 0 },
+    ),
+  )
+  .map(([row, fault]) => ({ ...row, ...fault }) as Command);
+const hold = fc.oneof(
+  { weight: 14, arbitrary: usualHold },
+  { weight: 3, arbitrary: otherHold },
+  { weight: 2, arbitrary: badHold },
+);
+
+const amount = fc.oneof(
+  { weight: 5, arbitrary: fc.constant(null) },
+  { weight: 5, arbitrary: fc.integer({ min: 1, max: 14 }) },
+  { weight: 1, arbitrary: fc.constantFrom(0, -1, 60) },
+);
+const capture = fc
+  .tuple(knownId, amount, isStranger)
+  .map(([holdId, amount, who]): Command => ({ verb: 'capture', holdId, amount, ...who }));
+const release = fc.tuple(knownId, isStranger).map(([holdId, who]): Command => ({ verb: 'release', holdId, ...who }));
+
+const adjust = fc.record({
+  verb: fc.constant('adjust' as const),
+  tokenType,
+  change: fc.oneof(fc.integer({ min: -30, max: 20 }), fc.constant(-1_000)),
+});
+const grant = fc.record({
+  verb: fc.constant('grant' as const),
+  tokenType,
+  amount: fc.integer({ min: 1, max: 30 }),
+  priority: fc.constantFrom(50, 100, 200),
+  isPaid: fc.boolean(),
+  lifetimeMs: fc.constantFrom(...GRANT_LIFETIMES_MS),
+});
+const look = fc.record({ verb: fc.constant('look' as const), tokenType });
+const inspect = fc.record({ verb: fc.constant('inspect' as const), tokenType });
+
+/** One row more often than several; what concerns no hold is never in company. */
+const several = (row: fc.Arbitrary<Command>) =>
+  fc.oneof(
+    { weight: 2, arbitrary: alone(row) },
+    { weight: 1, arbitrary: fc.array(row, { minLength: 1, maxLength: 5 }) },
+  );
+const alone = (row: fc.Arbitrary<Command>) => row.map((one) => [one]);
+const rows: fc.Arbitrary<Command[]> = fc.oneof(
+  { weight: 8, arbitrary: several(hold) },
+  { weight: 5, arbitrary: several(capture) },
+  { weight: 3, arbitrary: several(release) },
+  { weight: 2, arbitrary: alone(look) },
+  { weight: 1, arbitrary: alone(inspect) },
+  { weight: 1, arbitrary: alone(adjust) },
+  { weight: 1, arbitrary: alone(grant) },
+);
+
+const job: Command = { verb: 'hold', holdId: JOB, isOfJob: true, lifetimeMs: HOLD_LIFETIMES_MS[1]!, ...JOB_COSTS };
+const setup = fc.array(grant, { maxLength: 3 });
+/** A plan without the features: whatever was granted, every hold is refused. */
+const plan = fc.oneof(
+  { weight: 30, arbitrary: fc.constant('pro' as const) },
+  { weight: 1, arbitrary: fc.constant('starter' as const) },
+);
+const elapseMs = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(0) },
+  { weight: 1, arbitrary: fc.constantFrom(...ELAPSES_MS) },
+);
+
+function scheduleOf(round: fc.Arbitrary<Round>, maxRounds: number): fc.Arbitrary<Schedule> {
+  return fc
+    .record({ plan, setup, rounds: fc.array(round, { minLength: 1, maxLength: maxRounds, size: 'max' }) })
+    .map(({ plan, setup, rounds }) => ({ plan, setup: plan === 'pro' ? [job, ...setup] : setup, rounds }));
+}
+
+export const oneCaller: fc.Arbitrary<Schedule> = scheduleOf(
+  fc.record({
+    elapseMs,
+    callers: fc.tuple(
+      fc.array(fc.record({ rows, isCut: fc.constant(false) }), { minLength: 1, maxLength: 4, size: 'max' }),
+    ),
+  }),
+  8,
+);
+
+export const manyCallers: fc.Arbitrary<Schedule> = scheduleOf(
+  fc.record({
+    elapseMs,
+    callers: fc.array(
+      fc.array(fc.record({ rows, isCut: seldom(fc.constant(false), fc.constant(true)) }), {
+        minLength: 1,
+        maxLength: 3,
+        size: 'max',
+      }),
+      { minLength: 1, maxLength: 6, size: 'max' },
+    ),
+  }),
+  4,
+);
+
+function seldom<T, U>(usually: fc.Arbitrary<T>, seldom: fc.Arbitrary<U>): fc.Arbitrary<T | U> {
+  return fc.oneof({ weight: 30, arbitrary: usually }, { weight: 1, arbitrary: seldom });
+}

@@ -1,0 +1,24 @@
+import { afterAll, beforeAll, it } from 'vitest';
+import { freshDatabase, type TestDatabase } from '../support/database.ts';
+import { expectInvariants } from '../support/invariants.ts';
+import { checkSchedules } from './schedules.ts';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await freshDatabase();
+});
+afterAll(() => database.drop());
+
+/** A new one each time; a failure prints it. */
+const seed = Math.floor(Math.random() * 2 ** 31);
+
+it.each(['one caller', 'many callers'] as const)(
+  '50 random schedules with %s: every answer is one that the pure model explains, and the books agree',
+  async (kind) => {
+    const failure = await checkSchedules(database, kind, { runs: 50, seed });
+    if (failure !== null) throw new Error(failure);
+    await expectInvariants(database.superuser);
+  },
+  // With room to shrink a schedule that fails.
+  180_000,
+);
