@@ -4,10 +4,12 @@ import { findContradiction, findDifference } from './ledgerHistory.ts';
 import { play } from './play.ts';
 import { manyCallers, oneCaller, type Schedule } from './schedule.ts';
 
+export const KINDS = ['one caller', 'many callers'] as const;
+
 /** Plays random schedules until one shows something that the model cannot explain; answers the smallest such one as text. */
 export async function checkSchedules(
   database: LedgerDatabase,
-  kind: 'one caller' | 'many callers',
+  kind: (typeof KINDS)[number],
   options: { runs: number; seed: number; played?: () => void },
 ): Promise<string | null> {
   const [schedules, find] = kind === 'one caller' ? [oneCaller, findDifference] : [manyCallers, findContradiction];
