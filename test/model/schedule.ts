@@ -27,14 +27,13 @@ export interface PlannedCall {
  */
 const USUAL: Record<string, { feature: Feature; amount: number }> = {
   a: { feature: 'generate_leads', amount: 3 },
-  b: { feature: 'generate_leads', amount: 9 },
-  c: { feature: 'generate_leads', amount: 14 },
-  d: { feature: 'generate_leads', amount: 25 },
-  e: { feature: 'generate_leads', amount: 31 },
-  f: { feature: 'generate_leads', amount: 50 },
+  b: { feature: 'generate_leads', amount: 5 },
+  c: { feature: 'generate_leads', amount: 8 },
+  d: { feature: 'generate_leads', amount: 12 },
+  e: { feature: 'generate_leads', amount: 20 },
+  f: { feature: 'generate_leads', amount: 35 },
   g: { feature: 'generate_goal', amount: 4 },
-  h: { feature: 'generate_goal', amount: 7 },
-  i: { feature: 'generate_goal', amount: 16 },
+  h: { feature: 'generate_goal', amount: 13 },
 };
 /** The id of a job admitted before anybody calls. What a job costs is the catalogue's. */
 export const JOB = 'job';
@@ -46,7 +45,10 @@ const MINUTE_MS = 60_000;
  */
 const HOLD_LIFETIMES_MS = [60, 300, 1_800].map((minutes) => minutes * MINUTE_MS);
 const GRANT_LIFETIMES_MS = [null, 100 * MINUTE_MS, 660 * MINUTE_MS];
-const ELAPSES_MS = [30, 120, 1_560].map((minutes) => minutes * MINUTE_MS);
+/** The last outlives the grace of a grant that is over. */
+const ELAPSES_MS = [30, 120, 120, 700, 10_500].map((minutes) => minutes * MINUTE_MS);
+/** No period ends within a schedule: the shortest month is longer, with the holds of the last moment. */
+const LONGEST_MS = 25 * 24 * 60 * MINUTE_MS;
 
 const holdId = fc.constantFrom(...Object.keys(USUAL));
 const knownId = seldom(holdId, fc.constantFrom('unknown', JOB));
@@ -73,6 +75,7 @@ const badHold = fc
       { feature: 'no_such_feature' },
       { holdId: 'not an id' },
       { holdId: JOB },
+      { holdId: JOB, ...JOB_COSTS },
       { amount: 0 },
       { amount: -1 },
       { amount: Number.MAX_SAFE_INTEGER },
@@ -93,7 +96,8 @@ const hold = fc.oneof(
 
 const amount = fc.oneof(
   { weight: 5, arbitrary: fc.constant(null) },
-  { weight: 5, arbitrary: fc.integer({ min: 1, max: 14 }) },
+  { weight: 3, arbitrary: fc.integer({ min: 1, max: 3 }) },
+  { weight: 3, arbitrary: fc.integer({ min: 4, max: 14 }) },
   { weight: 1, arbitrary: fc.constantFrom(0, -1, 60) },
 );
 const capture = fc
@@ -104,7 +108,7 @@ const release = fc.tuple(knownId, isStranger).map(([holdId, who]): Command => ({
 const adjust = fc.record({
   verb: fc.constant('adjust' as const),
   tokenType,
-  change: fc.oneof(fc.integer({ min: -30, max: 20 }), fc.constant(-1_000)),
+  change: seldom(fc.integer({ min: -30, max: 20 }), fc.constant(-1_000)),
 });
 const grant = fc.record({
   verb: fc.constant('grant' as const),
@@ -135,7 +139,7 @@ const rows: fc.Arbitrary<Command[]> = fc.oneof(
 );
 
 const job: Command = { verb: 'hold', holdId: JOB, isOfJob: true, lifetimeMs: HOLD_LIFETIMES_MS[1]!, ...JOB_COSTS };
-const setup = fc.array(grant, { maxLength: 3 });
+const setup = fc.array(grant, { minLength: 1, maxLength: 4 });
 /** A plan without the features: whatever was granted, every hold is refused. */
 const plan = fc.oneof(
   { weight: 30, arbitrary: fc.constant('pro' as const) },
@@ -143,13 +147,30 @@ const plan = fc.oneof(
 );
 const elapseMs = fc.oneof(
   { weight: 3, arbitrary: fc.constant(0) },
-  { weight: 1, arbitrary: fc.constantFrom(...ELAPSES_MS) },
+  { weight: 2, arbitrary: fc.constantFrom(...ELAPSES_MS) },
 );
 
+/** Something to end, so that not most ends are of holds that nobody has placed. */
+const opening = fc
+  .array(usualHold, { minLength: 1, maxLength: 5 })
+  .map((rows): Round => ({ elapseMs: 0, callers: [[{ rows, isCut: false }]] }));
+
 function scheduleOf(round: fc.Arbitrary<Round>, maxRounds: number): fc.Arbitrary<Schedule> {
-  return fc
-    .record({ plan, setup, rounds: fc.array(round, { minLength: 1, maxLength: maxRounds, size: 'max' }) })
-    .map(({ plan, setup, rounds }) => ({ plan, setup: plan === 'pro' ? [job, ...setup] : setup, rounds }));
+  const rounds = fc.array(round, { maxLength: maxRounds, size: 'max' });
+  return fc.record({ plan, setup, opening, rounds }).map(({ plan, setup, opening, rounds }) => ({
+    plan,
+    setup: plan === 'pro' ? [job, ...setup] : setup,
+    rounds: withinPeriod([opening, ...rounds]),
+  }));
+}
+
+function withinPeriod(rounds: readonly Round[]): Round[] {
+  let total = 0;
+  return rounds.map((round) => {
+    const elapseMs = total + round.elapseMs > LONGEST_MS ? 0 : round.elapseMs;
+    total += elapseMs;
+    return { ...round, elapseMs };
+  });
 }
 
 export const oneCaller: fc.Arbitrary<Schedule> = scheduleOf(
