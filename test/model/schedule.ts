@@ -44,7 +44,7 @@ const MINUTE_MS = 60_000;
  * the moments that a schedule really takes cannot turn them round.
  */
 const HOLD_LIFETIMES_MS = [60, 300, 1_800].map((minutes) => minutes * MINUTE_MS);
-const GRANT_LIFETIMES_MS = [null, 100 * MINUTE_MS, 660 * MINUTE_MS];
+const GRANT_LIFETIMES_MS = [null, null, 100 * MINUTE_MS, 660 * MINUTE_MS];
 /** The last outlives the grace of a grant that is over. */
 const ELAPSES_MS = [30, 120, 120, 700, 10_500].map((minutes) => minutes * MINUTE_MS);
 /** No period ends within a schedule: the shortest month is longer, with the holds of the last moment. */
@@ -114,7 +114,7 @@ const grant = fc.record({
   verb: fc.constant('grant' as const),
   tokenType,
   amount: fc.integer({ min: 1, max: 30 }),
-  priority: fc.constantFrom(50, 100, 200),
+  priority: fc.constantFrom(50, 100, 100, 200),
   isPaid: fc.boolean(),
   lifetimeMs: fc.constantFrom(...GRANT_LIFETIMES_MS),
 });
