@@ -130,7 +130,15 @@ it('partial captures leave the hold open; the last one gives the rest back', () 
     { outcome: 'captured', isRepeat: false, captured: 15, returned: 5 },
     { available: 35, held: 0, grants: [35] },
   ]);
-  expect(outcomes(ledger, capture('a', 3), capture('a', 4))).toEqual(['captured', 'hold_captured']);
+  const again = outcomes(
+    ledger,
+    capture('a', 3),
+    capture('a', 4),
+    capture('a'),
+    capture('a', 7, 'two'),
+    capture('a', 8, 'two'),
+  );
+  expect(again).toEqual(['captured', 'hold_captured', 'hold_captured', 'held', 'key_reused']);
 });
 
 it.each([
@@ -142,6 +150,15 @@ it.each([
   const { answers } = played(newLedger('pro', { aboveHold }), hold('a', 5), capture('a', amount), inspect);
   expect(answers[1]).toMatchObject({ outcome });
   expect(answers[2]).toEqual(left);
+});
+
+it('the repeat of a capture asks what the first one asked, also where less was charged', () => {
+  const ledger = newLedger('pro', { aboveHold: 'cap' });
+  const ends = (first: number | null, ...rest: (number | null)[]) =>
+    outcomes(ledger, hold('a', 5), capture('a', first), ...rest.map((amount) => capture('a', amount))).slice(2);
+  expect(ends(8, 8, 5, null)).toEqual(['captured', 'hold_captured', 'hold_captured']);
+  expect(ends(null, null, 5, 4)).toEqual(['captured', 'captured', 'hold_captured']);
+  expect(ends(5, null, 4)).toEqual(['captured', 'hold_captured']);
 });
 
 it('a charge is refunded up to its amount, to the grants that were burnt last', () => {

@@ -63,8 +63,9 @@ interface Hold {
 
 interface Charge {
   key: string | null;
-  /** As asked for; a repeat must ask the same. */
+  /** As asked for, where null asked for all that was open; a repeat must ask the same. */
   asked: number;
+  open: number;
   amount: number;
   /** What is not refunded, in the order burnt. */
   parts: Part[];
@@ -246,14 +247,11 @@ function changeHold(
   if (asked.verb === 'grow' && hold.grows[asked.key] !== undefined)
     return hold.grows[asked.key] === asked.amount ? answer('grown', true) : refused('key_reused');
   const charged = asked.verb === 'capture' && hold.charges.find(({ key }) => key === (asked.key ?? null));
-  if (charged && asked.key !== undefined)
-    return charged.asked === asked.amount ? answer('held', true) : refused('key_reused');
+  const isChargedAlike = charged && charged.asked === (asked.amount ?? charged.open);
+  if (charged && asked.key !== undefined) return isChargedAlike ? answer('held', true) : refused('key_reused');
 
   if (hold.state !== 'held') {
-    const isRepeat =
-      asked.verb === 'capture'
-        ? charged && charged.amount === (asked.amount ?? hold.amount)
-        : asked.verb === 'release' && hold.state !== 'captured';
+    const isRepeat = isChargedAlike || (asked.verb === 'release' && hold.state !== 'captured');
     return isRepeat ? answer(hold.state, true) : answer(`hold_${hold.state}`);
   }
 
@@ -287,7 +285,8 @@ function changeHold(
       }
       hold.charges.push({
         key: asked.key ?? null,
-        asked: asked.amount ?? amount,
+        asked: asked.amount ?? open,
+        open,
         amount,
         parts: splitOff(hold.open, amount),
       });
