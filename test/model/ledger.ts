@@ -21,7 +21,7 @@ export interface Ledger {
   readonly aboveHold: 'refuse' | 'cap' | 'draw';
   /** Pooled tokens: the types that a feature may be paid with when its own do not suffice, in this order. */
   readonly fallbacks: Partial<Record<Feature, readonly TokenType[]>>;
-  /** Milliseconds, and the same for every row of a call. Each call comes a moment after the one before. */
+  /** Milliseconds, and the same for every row of a call. Each change comes a moment after the one before. */
   now: number;
   /** Oldest first. */
   grants: Grant[];
@@ -128,10 +128,10 @@ export function newLedger(plan: Plan, settings: Partial<Pick<Ledger, 'aboveHold'
 
 /**
  * The rows of one call, decided one after the other at one instant; holds balance by balance, in the order of their names.
- * The ledger that is handed in stays as it is.
+ * The ledger that is handed in stays as it is, and is answered itself where nothing changed.
  */
 export function decide(before: Ledger, rows: readonly Command[]): { ledger: Ledger; answers: Answer[] } {
-  const ledger = structuredClone(before);
+  const ledger = copyOf(before);
   ledger.now += 1;
   settleTime(ledger);
   const answers: Answer[] = [];
@@ -139,8 +139,28 @@ export function decide(before: Ledger, rows: readonly Command[]): { ledger: Ledg
     .map((row, index) => ({ row, index }))
     .toSorted((a, b) => balanceOf(a.row).localeCompare(balanceOf(b.row)));
   for (const { row, index } of order) answers[index] = answerTo(ledger, row);
-  return { ledger, answers };
+  const isUnchanged = keyOf(ledger) === keyOf({ ...before, now: before.now + 1 });
+  return { ledger: isUnchanged ? before : ledger, answers };
 }
+
+/** Equal for ledgers that are the same in everything. */
+export function keyOf({ now, grants, holds }: Ledger): string {
+  return JSON.stringify([now, grants, holds]);
+}
+
+function copyOf(ledger: Ledger): Ledger {
+  const holds = Object.entries(ledger.holds).map(([id, hold]) => [
+    id,
+    {
+      ...hold,
+      open: copyOfParts(hold.open),
+      charges: hold.charges.map((charge) => ({ ...charge, parts: copyOfParts(charge.parts) })),
+      grows: { ...hold.grows },
+    },
+  ]);
+  return { ...ledger, grants: ledger.grants.map((grant) => ({ ...grant })), holds: Object.fromEntries(holds) };
+}
+const copyOfParts = (parts: readonly Part[]): Part[] => parts.map((part) => ({ ...part }));
 
 function balanceOf(row: Command): string {
   return row.verb === 'hold' && isFeature(row.feature) ? FEATURE_TOKEN_TYPES[row.feature] : '';

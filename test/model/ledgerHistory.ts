@@ -1,5 +1,5 @@
 import { FEATURE_TOKEN_TYPES, isFeature } from '../../domain/catalog.ts';
-import { type Answer, type Command, decide, type Ledger } from './ledger.ts';
+import { type Answer, type Command, decide, keyOf, type Ledger } from './ledger.ts';
 import { explain, type Operation, type SequentialModel } from './linearizable.ts';
 
 /** One call as its caller saw it: one or more rows of one verb. Moments are of one clock; `end` null: no answer came. */
@@ -48,7 +48,7 @@ function modelFrom(initial: Ledger): SequentialModel<Ledger, readonly Command[],
       const { ledger, answers } = decide(state, rows);
       return { state: ledger, answer: answers };
     },
-    keyOf: JSON.stringify,
+    keyOf,
     isSame,
   };
 }

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 /**
  * Whether a recorded concurrent history can be explained by calls that took effect one at a time, each at some moment
  * between its start and its end (Wing & Gong's search, with Lowe's memory of what was tried). What is checked is a set
@@ -15,6 +17,7 @@ export interface Operation<Call, Answer> {
 /** What the calls should have done, one at a time. */
 export interface SequentialModel<State, Call, Answer> {
   initial: State;
+  /** Answers the very state that it was given where the call changes nothing: a read, a refusal, a repeat. */
   next(state: State, call: Call): { state: State; answer: Answer };
   /** Equal for states that nothing later can tell apart. */
   keyOf(state: State): string;
@@ -51,6 +54,12 @@ function upTo<Call, Answer>(history: readonly Operation<Call, Answer>[], moment:
     .toSorted((a, b) => a.start - b.start);
 }
 
+/**
+ * The search is exponential in the calls that are in flight at once. Ten callers need hundreds of steps; what needs more than
+ * this is no longer a test but a wait.
+ */
+const MOST_DEAD_ENDS = 100_000;
+
 /** An order of the operations that gives the recorded answers, or null when there is none. */
 function findOrder<State, Call, Answer>(
   history: readonly Operation<Call, Answer>[],
@@ -59,28 +68,39 @@ function findOrder<State, Call, Answer>(
   const answered = history.filter(({ end }) => end !== null).length;
   // The one that ended first is the likeliest to have come first.
   const byEnd = history.toSorted((a, b) => (a.end ?? Number.MAX_VALUE) - (b.end ?? Number.MAX_VALUE));
-  const isDone = byEnd.map(() => false);
+  const isDone = new Set<Operation<Call, Answer>>();
   const order: Operation<Call, Answer>[] = [];
   const deadEnds = new Set<string>();
 
   const search = (state: State, answeredBefore: number): boolean => {
     if (answeredBefore === answered) return true;
-    const here = isDone.map(Number).join('') + model.keyOf(state);
+    const here = digest(byEnd.map((one) => Number(isDone.has(one))).join('') + model.keyOf(state));
     if (deadEnds.has(here)) return false;
     // Whatever starts after another has ended comes after it.
-    const firstEnd = byEnd.find((_, index) => !isDone[index])!.end!;
-    for (const [index, operation] of byEnd.entries()) {
-      if (isDone[index] || operation.start > firstEnd) continue;
+    const firstEnd = byEnd.find((one) => !isDone.has(one))!.end!;
+    for (const operation of byEnd) {
+      if (isDone.has(operation) || operation.start > firstEnd) continue;
       const { state: after, answer } = model.next(state, operation.call);
-      if (operation.end !== null && !model.isSame(answer, operation.answer!)) continue;
-      isDone[index] = true;
+      const isLost = operation.end === null;
+      const changesNothing = after === state;
+      if (isLost ? changesNothing : !model.isSame(answer, operation.answer!)) continue;
+      isDone.add(operation);
       order.push(operation);
-      if (search(after, answeredBefore + (operation.end === null ? 0 : 1))) return true;
+      if (search(after, answeredBefore + (isLost ? 0 : 1))) return true;
       order.pop();
-      isDone[index] = false;
+      isDone.delete(operation);
+      // If what fits here and changes nothing leads nowhere, then nor does leaving it for later.
+      if (changesNothing) break;
     }
     deadEnds.add(here);
+    if (deadEnds.size > MOST_DEAD_ENDS)
+      throw new Error('too many calls are in flight at once to tell whether some order explains them');
     return false;
   };
   return search(model.initial, 0) ? order : null;
+}
+
+/** Short, because there can be very many. */
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64');
 }
