@@ -8,6 +8,8 @@ export interface RecordedCall {
   start: number;
   end: number | null;
   answers: readonly Answer[] | null;
+  /** See Operation. */
+  place?: number;
 }
 
 type LedgerOperation = Operation<readonly Command[], readonly Answer[]>;
@@ -104,7 +106,7 @@ function joined(lists: readonly string[][]): Set<string>[] {
  * where the answer was lost, any end may be such a one.
  */
 function operationsOf(
-  { rows, answers, start, end }: RecordedCall,
+  { rows, answers, start, end, place }: RecordedCall,
   isHere: (row: Command) => boolean,
 ): LedgerOperation[] {
   const here = rows.map((row, index) => ({ row, answer: answers?.[index] ?? null })).filter(({ row }) => isHere(row));
@@ -118,6 +120,7 @@ function operationsOf(
     start,
     end,
     answer: end === null ? null : part.map(({ answer }) => answer!),
+    ...(place === undefined ? {} : { place }),
   }));
 }
 

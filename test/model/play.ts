@@ -37,8 +37,36 @@ export async function play(
     );
   }
   for (const tokenType of ['lead_generation', 'goal_generation'] as const) await call([{ verb: 'inspect', tokenType }]);
+  await place(database, organization.organizationId, history);
   // A job that nobody begins would be found stuck by the invariants, once time has passed.
   if (schedule.setup.some((row) => row.verb === 'hold' && row.isOfJob))
     await withdrawJob(database.api, organization.organizationId, JOB, 'start_failed');
   return { initial, history };
+}
+
+/** By the number of the ledger's entry that a call made, where it says of which call it is: it names its hold. */
+async function place(
+  { superuser }: LedgerDatabase,
+  organizationId: string,
+  history: readonly RecordedCall[],
+): Promise<void> {
+  const { rows } = await superuser.query<{ kind: string; holdId: string; place: number }>(
+    `select e.kind, e.hold_id as "holdId", min(e.entry_number) as place
+       from tollgate.ledger_entries e
+      where e.organization_id = $1 and e.hold_id is not null
+      group by e.kind, e.hold_id`,
+    [organizationId],
+  );
+  const places = new Map(rows.map(({ kind, holdId, place }) => [`${kind} ${holdId}`, place]));
+  for (const call of history) {
+    const own = call.rows.flatMap((row, index) => {
+      const answer = call.answers?.[index];
+      // Where the answer is lost it may have moved something.
+      const hasMoved =
+        answer === undefined ||
+        ('isRepeat' in answer && !answer.isRepeat && /^(held|captured|released)$/.test(answer.outcome));
+      return 'holdId' in row && hasMoved ? (places.get(`${row.verb} ${row.holdId}`) ?? []) : [];
+    });
+    if (own.length > 0) call.place = Math.min(...own);
+  }
 }

@@ -183,20 +183,16 @@ export const oneCaller: fc.Arbitrary<Schedule> = scheduleOf(
   8,
 );
 
-export const manyCallers: fc.Arbitrary<Schedule> = scheduleOf(
-  fc.record({
-    elapseMs,
-    callers: fc.array(
-      fc.array(fc.record({ rows, isCut: seldom(fc.constant(false), fc.constant(true)) }), {
-        minLength: 1,
-        maxLength: 3,
-        size: 'max',
-      }),
-      { minLength: 1, maxLength: 6, size: 'max' },
-    ),
-  }),
-  4,
-);
+export const manyCallers: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 1, maxLength: 6 }), 4);
+
+/** All at one or two balances. */
+export const crowd: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 12, maxLength: 20 }), 2);
+
+function callersAtOnce(howMany: { minLength: number; maxLength: number }): fc.Arbitrary<Round> {
+  const call = fc.record({ rows, isCut: seldom(fc.constant(false), fc.constant(true)) });
+  const caller = fc.array(call, { minLength: 1, maxLength: 3, size: 'max' });
+  return fc.record({ elapseMs, callers: fc.array(caller, { ...howMany, size: 'max' }) });
+}
 
 function seldom<T, U>(usually: fc.Arbitrary<T>, seldom: fc.Arbitrary<U>): fc.Arbitrary<T | U> {
   return fc.oneof({ weight: 30, arbitrary: usually }, { weight: 1, arbitrary: seldom });

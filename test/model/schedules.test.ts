@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, it } from 'vitest';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { expectInvariants } from '../support/invariants.ts';
-import { checkSchedules, KINDS } from './schedules.ts';
+import { checkSchedules, sharesOf } from './schedules.ts';
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -12,10 +12,10 @@ afterAll(() => database.drop());
 /** A new one each time; a failure prints it. */
 const seed = Math.floor(Math.random() * 2 ** 31);
 
-it.each(KINDS)(
-  '50 random schedules with %s: every answer is one that the pure model explains, and the books agree',
-  async (kind) => {
-    const failure = await checkSchedules(database, kind, { runs: 50, seed });
+it.each(sharesOf(100))(
+  '$runs random schedules with $kind: every answer is one that the pure model explains, and the books agree',
+  async ({ kind, runs }) => {
+    const failure = await checkSchedules(database, kind, { runs, seed });
     if (failure !== null) throw new Error(failure);
     await expectInvariants(database.superuser);
   },

@@ -2,17 +2,34 @@ import fc from 'fast-check';
 import type { LedgerDatabase } from './databaseCalls.ts';
 import { findContradiction, findDifference } from './ledgerHistory.ts';
 import { play } from './play.ts';
-import { manyCallers, oneCaller, type Schedule } from './schedule.ts';
+import { crowd, manyCallers, oneCaller, type Schedule } from './schedule.ts';
 
-export const KINDS = ['one caller', 'many callers'] as const;
+/** What is played, what finds fault with it, and how many of a hundred schedules are of that kind. */
+const KINDS = {
+  'one caller': { schedules: oneCaller, find: findDifference, percent: 50 },
+  'many callers': { schedules: manyCallers, find: findContradiction, percent: 40 },
+  'a crowd': { schedules: crowd, find: findContradiction, percent: 10 },
+};
+type Kind = keyof typeof KINDS;
+
+/** How many schedules of each kind `total` are; the last kinds get what does not divide. */
+export function sharesOf(total: number): { kind: Kind; runs: number }[] {
+  let [given, percents] = [0, 0];
+  return (Object.keys(KINDS) as Kind[]).map((kind) => {
+    percents += KINDS[kind].percent;
+    const runs = Math.floor((total * percents) / 100) - given;
+    given += runs;
+    return { kind, runs };
+  });
+}
 
 /** Plays random schedules until one shows something that the model cannot explain; answers the smallest such one as text. */
 export async function checkSchedules(
   database: LedgerDatabase,
-  kind: (typeof KINDS)[number],
+  kind: Kind,
   options: { runs: number; seed: number; played?: () => void },
 ): Promise<string | null> {
-  const [schedules, find] = kind === 'one caller' ? [oneCaller, findDifference] : [manyCallers, findContradiction];
+  const { schedules, find } = KINDS[kind];
   const details = await fc.check(
     fc.asyncProperty(schedules, async (schedule) => {
       const { initial, history } = await play(database, schedule);

@@ -6,7 +6,7 @@ import { createPool } from '../../db/pool.ts';
 import { type PostgresServer, startPostgres } from '../../dev/embeddedPostgres.ts';
 import { createTollgateDatabase } from '../../dev/tollgateDatabase.ts';
 import { expectInvariants } from '../support/invariants.ts';
-import { checkSchedules, KINDS } from './schedules.ts';
+import { checkSchedules, sharesOf } from './schedules.ts';
 
 /**
  * `npm run simulate -- --ledger [--runs 1000] [--seed N]`: random schedules on an own PostgreSQL against the pure model of
@@ -57,9 +57,8 @@ async function playBlock(server: PostgresServer, name: string, runs: number, see
   const poolOf = (url: string) => createPool({ url, applicationName: 'tollgate-simulate', maxConnections: 20 });
   const database = { superuser: poolOf(urls.superuser), api: poolOf(urls.api), apiUrl: urls.api };
   try {
-    for (const [index, kind] of KINDS.entries()) {
-      // Both get their half; of an odd number the second gets one more.
-      const failure = await checkSchedules(database, kind, { runs: Math.floor((runs + index) / 2), seed });
+    for (const share of sharesOf(runs)) {
+      const failure = await checkSchedules(database, share.kind, { runs: share.runs, seed });
       if (failure !== null) return failure;
     }
     await expectInvariants(database.superuser);
