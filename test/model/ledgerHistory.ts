@@ -19,7 +19,10 @@ export function findContradiction(initial: Ledger, history: readonly RecordedCal
   for (const operations of objectsOf(initial, history)) {
     const verdict = explain(operations, modelFrom(initial));
     if (verdict.isLinearizable) continue;
-    return ['No order of these calls gives these answers:', ...verdict.prefix.map(lineOf)].join('\n  ');
+    const title = verdict.isCertain
+      ? NO_ORDER
+      : 'No order was found, in a search that was given up, that gives these answers:';
+    return [title, ...verdict.prefix.map(lineOf)].join('\n  ');
   }
   return null;
 }
@@ -42,6 +45,8 @@ export function findDifference(initial: Ledger, history: readonly RecordedCall[]
   }
   return null;
 }
+
+export const NO_ORDER = 'No order of these calls gives these answers:';
 
 function modelFrom(initial: Ledger): SequentialModel<Ledger, readonly Command[], readonly Answer[]> {
   return {

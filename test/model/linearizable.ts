@@ -28,24 +28,25 @@ export interface SequentialModel<State, Call, Answer> {
 
 export type Verdict<Call, Answer> =
   | { isLinearizable: true; order: Operation<Call, Answer>[] }
-  /** The history up to the first answer that no order explains. */
-  | { isLinearizable: false; prefix: Operation<Call, Answer>[] };
+  /** The history up to the first answer that no order explains; not certain where the search was given up. */
+  | { isLinearizable: false; prefix: Operation<Call, Answer>[]; isCertain: boolean };
 
 export function explain<State, Call, Answer>(
   history: readonly Operation<Call, Answer>[],
   model: SequentialModel<State, Call, Answer>,
 ): Verdict<Call, Answer> {
-  const order = findOrder(history, model);
+  const { order } = findOrder(history, model);
   if (order !== null) return { isLinearizable: true, order };
   // What cannot be explained stays so whatever is added, so the first answer of that kind is found by halving.
   const ends = history.flatMap(({ end }) => end ?? []).toSorted((a, b) => a - b);
   let [explained, unexplained] = [-1, ends.length - 1];
   while (unexplained - explained > 1) {
     const middle = (explained + unexplained) >> 1;
-    if (findOrder(upTo(history, ends[middle]!), model) === null) unexplained = middle;
+    if (findOrder(upTo(history, ends[middle]!), model).order === null) unexplained = middle;
     else explained = middle;
   }
-  return { isLinearizable: false, prefix: upTo(history, ends[unexplained]!) };
+  const prefix = upTo(history, ends[unexplained]!);
+  return { isLinearizable: false, prefix, isCertain: !findOrder(prefix, model).isGivenUp };
 }
 
 /** What was known at a moment: calls in flight have no answer yet. */
@@ -57,16 +58,16 @@ function upTo<Call, Answer>(history: readonly Operation<Call, Answer>[], moment:
 }
 
 /**
- * The search is exponential in the calls that are in flight at once. Ten callers need hundreds of steps; what needs more than
- * this is no longer a test but a wait.
+ * The search is exponential in the calls that are in flight at once. With the places known, a history that can be explained
+ * meets next to none of these; so one that has met this many is given up.
  */
-const MOST_DEAD_ENDS = 20_000;
+const MOST_DEAD_ENDS = 1_000;
 
-/** An order of the operations that gives the recorded answers, or null when there is none. */
+/** An order of the operations that gives the recorded answers, or null when there is none, or none was found in time. */
 function findOrder<State, Call, Answer>(
   history: readonly Operation<Call, Answer>[],
   model: SequentialModel<State, Call, Answer>,
-): Operation<Call, Answer>[] | null {
+): { order: Operation<Call, Answer>[] | null; isGivenUp: boolean } {
   const answered = history.filter(({ end }) => end !== null).length;
   // The one that ended first is the likeliest to have come first.
   const byEnd = history.toSorted((a, b) => (a.end ?? Number.MAX_VALUE) - (b.end ?? Number.MAX_VALUE));
@@ -78,7 +79,7 @@ function findOrder<State, Call, Answer>(
   const search = (state: State, answeredBefore: number): boolean => {
     if (answeredBefore === answered) return true;
     const here = digest(byEnd.map((one) => Number(isDone.has(one))).join('') + model.keyOf(state));
-    if (deadEnds.has(here)) return false;
+    if (deadEnds.has(here) || deadEnds.size > MOST_DEAD_ENDS) return false;
     // Whatever starts after another has ended comes after it.
     const firstEnd = byEnd.find((one) => !isDone.has(one))!.end!;
     for (const operation of likeliest) {
@@ -96,11 +97,10 @@ function findOrder<State, Call, Answer>(
       if (changesNothing) break;
     }
     deadEnds.add(here);
-    if (deadEnds.size > MOST_DEAD_ENDS)
-      throw new Error('too many calls are in flight at once to tell whether some order explains them');
     return false;
   };
-  return search(model.initial, 0) ? order : null;
+  const isFound = search(model.initial, 0);
+  return { order: isFound ? order : null, isGivenUp: !isFound && deadEnds.size > MOST_DEAD_ENDS };
 }
 
 /** Short, because there can be very many. */

@@ -15,7 +15,7 @@ const seed = Math.floor(Math.random() * 2 ** 31);
 it.each(sharesOf(100))(
   '$runs random schedules with $kind: every answer is one that the pure model explains, and the books agree',
   async ({ kind, runs }) => {
-    const failure = await checkSchedules(database, kind, { runs, seed });
+    const failure = await checkSchedules(database, kind, { runs, seed, timeLimitMs: 120_000 });
     if (failure !== null) throw new Error(failure);
     await expectInvariants(database.superuser);
   },

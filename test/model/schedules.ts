@@ -23,11 +23,14 @@ export function sharesOf(total: number): { kind: Kind; runs: number }[] {
   });
 }
 
-/** Plays random schedules until one shows something that the model cannot explain; answers the smallest such one as text. */
+/**
+ * Plays random schedules until one shows something that the model cannot explain; answers the smallest such one as text, or
+ * the smallest that was found within the time limit.
+ */
 export async function checkSchedules(
   database: LedgerDatabase,
   kind: Kind,
-  options: { runs: number; seed: number; played?: () => void },
+  options: { runs: number; seed: number; timeLimitMs?: number },
 ): Promise<string | null> {
   const { schedules, find } = KINDS[kind];
   const details = await fc.check(
@@ -35,10 +38,15 @@ export async function checkSchedules(
       const { initial, history } = await play(database, schedule);
       const found = find(initial, history);
       if (found !== null) throw new Error(found);
-      options.played?.();
     }),
-    { numRuns: options.runs, seed: options.seed },
+    {
+      numRuns: options.runs,
+      seed: options.seed,
+      ...(options.timeLimitMs === undefined ? {} : { interruptAfterTimeLimit: options.timeLimitMs }),
+    },
   );
+  if (!details.failed && details.interrupted)
+    return `only ${details.numRuns} of ${options.runs} schedules were played in time`;
   if (!details.failed) return null;
   return [
     `A schedule with ${kind} fails (seed ${details.seed}, path ${details.counterexamplePath}, shrunk ${details.numShrinks} times):`,
