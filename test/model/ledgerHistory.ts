@@ -18,11 +18,9 @@ type LedgerOperation = Operation<readonly Command[], readonly Answer[]>;
 export function findContradiction(initial: Ledger, history: readonly RecordedCall[]): string | null {
   for (const operations of objectsOf(initial, history)) {
     const verdict = explain(operations, modelFrom(initial));
-    if (verdict.isLinearizable) continue;
-    const title = verdict.isCertain
-      ? NO_ORDER
-      : 'No order was found, in a search that was given up, that gives these answers:';
-    return [title, ...verdict.prefix.map(lineOf)].join('\n  ');
+    // A search that was given up has found nothing: what it cannot tell is left to the invariants and to narrower schedules.
+    if (verdict.isLinearizable || !verdict.isCertain) continue;
+    return [NO_ORDER, ...verdict.prefix.map(lineOf)].join('\n  ');
   }
   return null;
 }

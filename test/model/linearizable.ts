@@ -59,9 +59,9 @@ function upTo<Call, Answer>(history: readonly Operation<Call, Answer>[], moment:
 
 /**
  * The search is exponential in the calls that are in flight at once. With the places known, a history that can be explained
- * meets next to none of these; so one that has met this many is given up.
+ * meets few of these; one that has met this many is given up, and nothing is said about it.
  */
-const MOST_DEAD_ENDS = 1_000;
+const MOST_DEAD_ENDS = 2_000;
 
 /** An order of the operations that gives the recorded answers, or null when there is none, or none was found in time. */
 function findOrder<State, Call, Answer>(

@@ -186,7 +186,7 @@ export const oneCaller: fc.Arbitrary<Schedule> = scheduleOf(
 export const manyCallers: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 1, maxLength: 6 }), 4);
 
 /** All at one or two balances. */
-export const crowd: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 12, maxLength: 20 }), 2);
+export const crowd: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 8, maxLength: 12 }), 2);
 
 function callersAtOnce(howMany: { minLength: number; maxLength: number }): fc.Arbitrary<Round> {
   const call = fc.record({ rows, isCut: seldom(fc.constant(false), fc.constant(true)) });
