@@ -1,3 +1,4 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 
 /**
@@ -36,6 +37,23 @@ const supabaseAnonKey = z
   .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces')
   .optional();
 
+/** A PEM, with its line breaks also written as \\n, or the base64 of the same key in DER. */
+const ed25519Key = z
+  .string()
+  .transform((text, context): KeyObject => {
+    try {
+      const key = text.includes('-----')
+        ? createPrivateKey(text.replaceAll('\\n', '\n'))
+        : createPrivateKey({ key: Buffer.from(text, 'base64'), format: 'der', type: 'pkcs8' });
+      if (key.asymmetricKeyType === 'ed25519') return key;
+    } catch {
+      // Said below, without the parser's own words.
+    }
+    context.addIssue({ code: 'custom', message: 'must be an Ed25519 private key: PKCS8, as base64 or PEM' });
+    return z.NEVER;
+  })
+  .optional();
+
 export const apiConfig = common
   .extend({
     API_HOST: z.string().min(1).default('127.0.0.1'),
@@ -44,6 +62,8 @@ export const apiConfig = common
     ADMISSION_HOLD_MS: milliseconds.max(DAY_MS).default(60_000),
     /** How long a job's operation may take in all, retries included. */
     JOB_TIME_BUDGET_MS: milliseconds.max(30 * DAY_MS).default(75_000),
+    /** Signs the sealed heads of the ledger. Without it they are unsigned and say so. */
+    LEDGER_SIGNING_KEY: ed25519Key,
     /** Whose session tokens are taken; the second name is the one that apps have already. Without either: API keys only. */
     SUPABASE_URL: supabaseUrl,
     NEXT_PUBLIC_SUPABASE_URL: supabaseUrl,
@@ -69,6 +89,10 @@ export const workerConfig = common.extend({
   WORKER_HEALTH_PORT: port.default(8081),
   /** How often jobs past their budget are looked for. */
   ORPHAN_SWEEP_INTERVAL_MS: milliseconds.min(1_000).default(15_000),
+  /** How often new entries of the ledger are sealed. */
+  LEDGER_SEAL_INTERVAL_MS: milliseconds.min(1_000).default(60_000),
+  /** How long events of the outbox stay that every subscriber has been given. */
+  OUTBOX_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(30),
   AI_BASE_URL: httpUrl,
   AI_API_KEY: z.string().min(1),
   AI_MODEL: z.string().min(1),

@@ -5,27 +5,36 @@ import { secureHeaders } from 'hono/secure-headers';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
+import { BALANCES_PATH } from '../contract/balances.ts';
 import { HOLDS_PATH } from '../contract/holds.ts';
 import { JOBS_PATH } from '../contract/jobs.ts';
+import { LEDGER_PATH } from '../contract/ledger.ts';
+import { STATEMENTS_PATH } from '../contract/statements.ts';
 import { TOKENS_PATH } from '../contract/tokens.ts';
+import { type Coalescer, LedgerBusy } from '../db/coalescer.ts';
 import { DatabaseFault, isRefusedByRights } from '../db/faults.ts';
 import type { JobWaiters } from './jobWaiters.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
 import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import type { ApiEnv } from './requestContext.ts';
+import { balanceRoutes } from './routes/balances.ts';
 import { healthRoutes } from './routes/health.ts';
 import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { ledgerRoutes } from './routes/ledger.ts';
+import { statementRoutes } from './routes/statements.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface AppDependencies {
   pool: Pool;
+  /** Over the same database as the pool: what many callers ask for at once goes through it. */
+  ledger: Coalescer;
   sessions: Sessions;
   workflows: JobWorkflows;
   waiters: JobWaiters;
-  config: Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS'>;
+  config: Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS' | 'LEDGER_SIGNING_KEY'>;
   log: Logger;
   /** True from the moment on that the process has been asked to end. */
   isDraining: () => boolean;
@@ -34,6 +43,7 @@ export interface AppDependencies {
 /** The HTTP API. Everything that it cannot answer is answered as a problem of the catalogue. */
 export function createApp({
   pool,
+  ledger,
   sessions,
   workflows,
   waiters,
@@ -62,8 +72,11 @@ export function createApp({
   app.route('/', healthRoutes({ pool, workflows, isDraining }));
   const limits = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
   app.route(JOBS_PATH, jobRoutes({ pool, sessions, workflows, waiters, limits, log }));
-  app.route(HOLDS_PATH, holdRoutes({ pool, sessions, log }));
-  app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }));
+  app.route(HOLDS_PATH, holdRoutes({ pool, sessions, log }, ledger));
+  app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }, ledger));
+  app.route(BALANCES_PATH, balanceRoutes({ pool, sessions, log }));
+  app.route(LEDGER_PATH, ledgerRoutes({ pool, sessions, log }, config.LEDGER_SIGNING_KEY));
+  app.route(STATEMENTS_PATH, statementRoutes({ pool, sessions, log }));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => {
@@ -71,6 +84,10 @@ export function createApp({
       const reason = (error.cause as Error | undefined)?.message;
       log.warn({ requestId: c.get('requestId'), sqlState: error.sqlState, reason }, 'the database is not available');
       return problemReply(c, 'database_unavailable');
+    }
+    if (error instanceof LedgerBusy) {
+      log.warn({ requestId: c.get('requestId'), reason: error.message }, 'a call of the ledger was not taken');
+      return problemReply(c, 'ledger_busy');
     }
     if (isRefusedByRights(error)) {
       log.error({ requestId: c.get('requestId'), err: error }, 'the database refused a row or a right');

@@ -10,7 +10,7 @@ import { reasonOf } from './reasonOf.ts';
 export type AdmissionReply =
   | { outcome: 'accepted'; isRepeat: boolean; answer: AdmissionAnswer }
   | { outcome: 'tokens_insufficient'; required: number; available: number; tokenType: TokenType }
-  | { outcome: 'not_a_member' | 'key_reused' | 'feature_unknown' | 'feature_not_available' }
+  | { outcome: 'not_a_member' | 'key_reused' | 'feature_unknown' | 'feature_not_available' | 'limit_reached' }
   | { outcome: 'not_started' };
 
 /**
@@ -51,6 +51,7 @@ export async function takeJob(
     case 'key_reused':
     case 'feature_unknown':
     case 'feature_not_available':
+    case 'limit_reached':
       return { outcome: admission.outcome };
     default:
       throw new Error(`admit_job answered ${(admission as { outcome: string }).outcome}`);

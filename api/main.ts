@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { type Logger, pino } from 'pino';
 import { apiConfig, ConfigurationError, readConfig } from '../config.ts';
+import { createCoalescer } from '../db/coalescer.ts';
 import { createPool } from '../db/pool.ts';
 import { createApp } from './app.ts';
 import { databaseCondition } from './databaseCondition.ts';
@@ -43,9 +44,11 @@ async function main(): Promise<void> {
     taskQueue: config.TEMPORAL_TASK_QUEUE,
   });
   const waiters = createJobWaiters({ pool, log });
+  const ledger = createCoalescer(pool);
   let isDraining = false;
   const app = createApp({
     pool,
+    ledger,
     sessions: createSessions(config),
     workflows,
     waiters,
@@ -63,6 +66,8 @@ async function main(): Promise<void> {
   isDraining = true;
   waiters.drain();
   await server.close(DRAIN_MS);
+  // After the requests: one that was taken is still answered. Whose connection was cut just now has nobody to tell.
+  await ledger.close();
   await Promise.all([pool.end(), workflows.close()]);
   log.info('the API has drained');
   process.exit(0);

@@ -15,6 +15,7 @@ const HEADERS: Partial<Record<ProblemCode, Record<string, string>>> = {
   scope_missing: { 'WWW-Authenticate': `${SCHEME}, error="insufficient_scope"` },
   sign_in_unavailable: { 'Retry-After': '2' },
   database_unavailable: { 'Retry-After': '1' },
+  ledger_busy: { 'Retry-After': '1' },
   workflows_unavailable: { 'Retry-After': '2' },
   too_many_waiters: { 'Retry-After': '1' },
   // The rest of the body is not worth reading.

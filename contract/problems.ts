@@ -50,6 +50,12 @@ export const PROBLEMS = {
     title: 'Feature not available',
     detail: 'The plan of your organization does not include this feature. Change to a plan that does.',
   },
+  limit_reached: {
+    status: 403,
+    title: 'A limit of your organization is reached',
+    detail:
+      'Your organization limits what one user, key or feature may use. Ask an admin, or wait for the next day or period.',
+  },
   not_your_organization: {
     status: 403,
     title: 'This is not your organization',
@@ -129,6 +135,11 @@ export const PROBLEMS = {
     status: 503,
     title: 'The ledger cannot be reached',
     detail: 'Repeat the request with the same Idempotency-Key after the time that Retry-After gives.',
+  },
+  ledger_busy: {
+    status: 503,
+    title: 'Too many calls are waiting for the ledger',
+    detail: 'Nothing was done. Repeat the request with the same Idempotency-Key after the time that Retry-After gives.',
   },
   workflows_unavailable: {
     status: 503,

@@ -1,6 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { Pool } from 'pg';
-import { FEATURE_TOKEN_TYPES, FEATURES, PLANS, TOKEN_COSTS, TOKEN_LIMITS, TOKEN_TYPES } from '../domain/catalog.ts';
+import {
+  BURN_ORDERS,
+  FEATURE_TOKEN_TYPES,
+  FEATURES,
+  PLANS,
+  TOKEN_COSTS,
+  TOKEN_FALLBACKS,
+  TOKEN_LIMITS,
+  TOKEN_TYPES,
+} from '../domain/catalog.ts';
 
 /** The catalogue of domain/catalog.ts in the form that `tollgate.apply_catalogue` reads; amounts in tokens. */
 export function catalogueContent() {
@@ -12,6 +21,12 @@ export function catalogueContent() {
     })),
     allowances: PLANS.flatMap((plan) =>
       TOKEN_TYPES.map((tokenType) => ({ plan, tokenType, tokens: TOKEN_LIMITS[plan][tokenType] })),
+    ),
+    plans: PLANS.map((plan) => ({ plan, burnOrder: BURN_ORDERS[plan] })),
+    fallbacks: PLANS.flatMap((plan) =>
+      FEATURES.flatMap((feature) =>
+        (TOKEN_FALLBACKS[plan][feature] ?? []).map((tokenType, rank) => ({ plan, feature, rank, tokenType })),
+      ),
     ),
   };
 }

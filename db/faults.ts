@@ -12,6 +12,16 @@ export class DatabaseFault extends Error {
     super('The database is not available.', { cause });
     this.sqlState = cause instanceof pg.DatabaseError ? (cause.code ?? null) : null;
   }
+
+  /**
+   * Whether the statement may have taken effect: the connection was lost, or ended by the server, which may do so between a
+   * commit and its answer. Any other error that the server told us undid the statement, and a refused connection sent none.
+   */
+  get isInDoubt(): boolean {
+    if (this.sqlState !== null) return /^(08|57P01|57P02)/.test(this.sqlState);
+    const causes: unknown[] = this.cause instanceof AggregateError ? this.cause.errors : [this.cause];
+    return causes.some((cause) => (cause as NodeJS.ErrnoException | undefined)?.syscall !== 'connect');
+  }
 }
 
 /**

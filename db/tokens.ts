@@ -12,19 +12,29 @@ export interface Check {
   available: number | null;
 }
 
-/** Whether an organization can pay for a feature at this moment. See migrations/functions/check_tokens.sql. */
-export async function checkTokens(
-  pool: Pool,
-  { organizationId, principal, feature }: { organizationId: string; principal: string; feature: string },
-): Promise<Check> {
+/** Whether an organization can pay for a feature. Any string may stand for each: what does not exist is refused. */
+export interface CheckRequest {
+  organizationId: string;
+  principal: string;
+  feature: string;
+}
+
+/** What organizations can pay for at this moment, row by row in the order asked. See migrations/functions/check_tokens.sql. */
+export async function checkTokens(pool: Pool, checks: readonly CheckRequest[]): Promise<Check[]> {
   const { rows } = await call(() =>
     pool.query({
       name: 'check_tokens',
-      text: `select c.outcome, c.token_type as "tokenType", c.tokens, c.available from tollgate.check_tokens($1, $2, $3) c`,
-      values: [organizationId, principal, feature],
+      text: `select c.outcome, c.token_type as "tokenType", c.tokens, c.available
+               from tollgate.check_tokens($1, $2, $3) c
+              order by c.ordinal`,
+      values: [
+        checks.map((check) => check.organizationId),
+        checks.map((check) => check.principal),
+        checks.map((check) => check.feature),
+      ],
     }),
   );
-  return rows[0];
+  return rows;
 }
 
 export interface Deduction {

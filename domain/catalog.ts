@@ -50,6 +50,27 @@ export const TOKEN_LIMITS: Readonly<Record<Plan, Readonly<Record<TokenType, numb
   enterprise: { lead_generation: 500, goal_generation: 200, strategy_analysis: 1000, forecast: 200, general: 500 },
 };
 
+/**
+ * In which order a plan's organizations burn their grants, after the grants' own priority. `soonest_expiry`: what expires
+ * soonest, then free before paid, then oldest. `free_first`: free before paid, then what expires soonest, then oldest.
+ */
+export type BurnOrder = 'soonest_expiry' | 'free_first' | 'oldest' | 'newest';
+export const BURN_ORDERS: Readonly<Record<Plan, BurnOrder>> = {
+  starter: 'soonest_expiry',
+  pro: 'soonest_expiry',
+  enterprise: 'soonest_expiry',
+};
+
+/**
+ * Token types that a feature may be paid with, in this order, once its own cannot bear a whole hold: for as many tokens as it
+ * costs of its own. A feature that is not named is paid with its own type only.
+ */
+export const TOKEN_FALLBACKS: Readonly<Record<Plan, Readonly<Partial<Record<Feature, readonly TokenType[]>>>>> = {
+  starter: {},
+  pro: {},
+  enterprise: {},
+};
+
 export function isFeature(value: string): value is Feature {
   return (FEATURES as readonly string[]).includes(value);
 }

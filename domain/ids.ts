@@ -9,6 +9,11 @@ export function jobWorkflowId(organizationId: string, jobId: string): string {
   return `job:${organizationId}:${jobId}`;
 }
 
+/** The workflow that lives as long as an organization does. Who tells it something and who starts it share the id. */
+export function organizationWorkflowId(organizationId: string): string {
+  return `organization:${organizationId}`;
+}
+
 /**
  * What the AI provider gets as its idempotency key: one per job, the same for every attempt, so that a provider that
  * honours it bills a crashed and repeated call once.

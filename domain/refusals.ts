@@ -11,6 +11,7 @@ export const HOLD_REFUSALS = [
   'lifetime_invalid',
   'id_reused',
   'feature_not_available',
+  'limit_reached',
   'tokens_insufficient',
 ] as const;
 export type HoldRefusal = (typeof HOLD_REFUSALS)[number];
@@ -19,13 +20,53 @@ export const HOLD_END_REFUSALS = [
   'not_a_member',
   'hold_unknown',
   'hold_of_a_job',
+  'key_reused',
   'hold_captured',
   'hold_released',
   'hold_lapsed',
   'amount_invalid',
+  'key_invalid',
   'amount_above_hold',
+  'limit_reached',
+  'tokens_insufficient',
 ] as const;
 export type HoldEndRefusal = (typeof HOLD_END_REFUSALS)[number];
+
+export const EXTENSION_REFUSALS = [
+  'not_a_member',
+  'hold_unknown',
+  'hold_of_a_job',
+  'lifetime_invalid',
+  'hold_captured',
+  'hold_released',
+  'hold_lapsed',
+] as const;
+export type ExtensionRefusal = (typeof EXTENSION_REFUSALS)[number];
+
+export const GROWTH_REFUSALS = [
+  'not_a_member',
+  'hold_unknown',
+  'hold_of_a_job',
+  'key_invalid',
+  'key_reused',
+  'hold_captured',
+  'hold_released',
+  'hold_lapsed',
+  'amount_invalid',
+  'feature_not_available',
+  'limit_reached',
+  'tokens_insufficient',
+] as const;
+export type GrowthRefusal = (typeof GROWTH_REFUSALS)[number];
+
+export const REFUND_REFUSALS = [
+  'not_a_member',
+  'key_reused',
+  'charge_unknown',
+  'amount_invalid',
+  'amount_above_charge',
+] as const;
+export type RefundRefusal = (typeof REFUND_REFUSALS)[number];
 
 export const ADMISSION_REFUSALS = [
   'not_a_member',
@@ -34,6 +75,7 @@ export const ADMISSION_REFUSALS = [
   'id_invalid',
   'id_reused',
   'feature_not_available',
+  'limit_reached',
   'tokens_insufficient',
 ] as const;
 export type AdmissionRefusal = (typeof ADMISSION_REFUSALS)[number];
@@ -45,6 +87,7 @@ export const DEDUCTION_REFUSALS = [
   'feature_unknown',
   'id_reused',
   'feature_not_available',
+  'limit_reached',
   'tokens_insufficient',
 ] as const;
 export type DeductionRefusal = (typeof DEDUCTION_REFUSALS)[number];

@@ -117,8 +117,18 @@ async function handOverToLedger(client: pg.Client): Promise<void> {
       end loop;
     end
     $$;
-    -- Two functions are the owner's own tools; everything else stays out of its reach.
-    grant execute on function tollgate.apply_catalogue(text, jsonb), tollgate.create_api_key(text, text, text, bytea, text[]) to current_user;
+    -- Some functions are the owner's own tools; everything else stays out of its reach.
+    grant execute on function
+      tollgate.apply_catalogue(text, jsonb),
+      tollgate.create_api_key(text, text, text, bytea, text[]),
+      tollgate.adjust_balance(text, text, bigint, text, text, text),
+      tollgate.reverse_adjustment(text, bigint, text, text),
+      tollgate.set_sub_limit(text, text, text, text, text, bigint),
+      tollgate.set_capture_rule(text, text),
+      tollgate.set_low_balance(text, text, bigint),
+      tollgate.skip_delivery(text, text, bigint),
+      tollgate.remove_subscriber(text)
+    to current_user;
     revoke create on schema tollgate from tollgate_ledger;
     revoke tollgate_ledger from current_user;
   `);

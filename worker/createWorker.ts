@@ -4,6 +4,7 @@ import { type NativeConnection, Worker, type WorkerInterceptors, type WorkerOpti
 import type { Pool } from 'pg';
 import type { Generation } from '../activities/generation.ts';
 import { createJobSteps } from '../activities/jobSteps.ts';
+import { createLedgerSealing } from '../activities/ledgerSealing.ts';
 import { createOperation } from '../activities/operation.ts';
 import { createOrphanSweep } from '../activities/orphanSweep.ts';
 
@@ -27,6 +28,7 @@ export function createWorker(options: {
       ...createJobSteps({ pool }),
       ...createOperation({ pool, generation }),
       ...createOrphanSweep({ pool, client }),
+      ...createLedgerSealing({ pool }),
     },
     ...(workflowBundle === undefined ? { workflowsPath } : { workflowBundle }),
     ...(interceptors === undefined ? {} : { interceptors }),

@@ -3,15 +3,18 @@ import { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { pino } from 'pino';
 import { createGeneration } from '../activities/generation.ts';
+import { createOrganizationSignals } from '../activities/organizationSignals.ts';
 import { reasonOf } from '../api/reasonOf.ts';
 import { ConfigurationError, readConfig, workerConfig } from '../config.ts';
 import { assertCatalogue } from '../db/catalogue.ts';
 import { createPool } from '../db/pool.ts';
 import { createWorker } from './createWorker.ts';
+import { type Dispatcher, startDispatcher } from './dispatcher.ts';
 import { serveHealth } from './health.ts';
 import { ensureSchedules } from './schedules.ts';
 
 const PATIENCE_AT_START_MS = 60_000;
+const DAY_MS = 86_400_000;
 
 /** What stops the start and can be put right outside: told as a sentence, without a stack. */
 class CannotStart extends Error {}
@@ -35,11 +38,13 @@ async function main(): Promise<void> {
     }),
   });
 
-  // Only until the worker runs: then the SDK drains it.
+  // The SDK drains the worker, once it runs; the rest is ours.
   let isAskedToEnd = false;
+  let dispatcher: Dispatcher | undefined;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       isAskedToEnd = true;
+      void dispatcher?.stop();
     });
   }
   const patiently = <T>(what: string, attempt: () => Promise<T>) =>
@@ -63,18 +68,27 @@ async function main(): Promise<void> {
     pool,
     generation: createGeneration({ baseUrl: config.AI_BASE_URL, apiKey: config.AI_API_KEY, model: config.AI_MODEL }),
   });
+  const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   await patiently('the Schedules', () =>
-    ensureSchedules(new Client({ connection, namespace: config.TEMPORAL_NAMESPACE }), {
+    ensureSchedules(client, {
       taskQueue: config.TEMPORAL_TASK_QUEUE,
       orphanSweepIntervalMs: config.ORPHAN_SWEEP_INTERVAL_MS,
+      ledgerSealIntervalMs: config.LEDGER_SEAL_INTERVAL_MS,
     }),
   );
+  dispatcher = startDispatcher({
+    pool,
+    subscribers: [createOrganizationSignals({ client })],
+    retentionMs: config.OUTBOX_RETENTION_DAYS * DAY_MS,
+    log,
+  });
   const health = await serveHealth({
     host: config.WORKER_HEALTH_HOST,
     port: config.WORKER_HEALTH_PORT,
     worker,
     connection,
     pool,
+    dispatcher,
   }).catch((error) => {
     throw new CannotStart(
       `Cannot listen on ${config.WORKER_HEALTH_HOST}:${config.WORKER_HEALTH_PORT}: ${error.message}`,
@@ -85,6 +99,7 @@ async function main(): Promise<void> {
   log.info({ taskQueue: config.TEMPORAL_TASK_QUEUE }, 'the worker runs');
   if (isAskedToEnd) worker.shutdown();
   await running;
+  await dispatcher.stop();
   log.info('the worker has drained');
   health.close();
   health.closeAllConnections();

@@ -1,37 +1,57 @@
 import { type Client, ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client';
-import type { settleOrphanedJobs } from '../workflows/settleOrphanedJobs.ts';
+import type * as workflows from '../workflows/index.ts';
 
 /** Makes the Schedules that the engine needs, or brings existing ones up to this code. Pausing one by hand stays paused. */
 export async function ensureSchedules(
   client: Client,
-  options: { taskQueue: string; orphanSweepIntervalMs: number },
+  options: { taskQueue: string; orphanSweepIntervalMs: number; ledgerSealIntervalMs: number },
+): Promise<void> {
+  const { taskQueue } = options;
+  await ensureSchedule(client, {
+    workflowType: 'settleOrphanedJobs',
+    taskQueue,
+    everyMs: options.orphanSweepIntervalMs,
+    summary: 'Ends jobs whose workflow is gone',
+  });
+  await ensureSchedule(client, {
+    workflowType: 'sealLedger',
+    taskQueue,
+    everyMs: options.ledgerSealIntervalMs,
+    summary: 'Seals the new entries of the ledger',
+  });
+}
+
+async function ensureSchedule(
+  client: Client,
+  {
+    workflowType,
+    taskQueue,
+    everyMs,
+    summary,
+  }: { workflowType: keyof typeof workflows; taskQueue: string; everyMs: number; summary: string },
 ): Promise<void> {
   // By task queue, so that two installations can share a namespace.
-  const name = `settleOrphanedJobs:${options.taskQueue}`;
-  const spec = { intervals: [{ every: options.orphanSweepIntervalMs }] };
+  const name = `${workflowType}:${taskQueue}`;
+  const spec = { intervals: [{ every: everyMs }] };
   const action = {
     type: 'startWorkflow',
-    workflowType: 'settleOrphanedJobs',
-    taskQueue: options.taskQueue,
+    workflowType,
+    workflowId: name,
+    taskQueue,
     args: [] as [],
     // It holds no money, so it may be cut off: the next run starts over.
     workflowRunTimeout: '10 minutes',
-    staticSummary: 'Ends jobs whose workflow is gone',
+    staticSummary: summary,
   } as const;
   const policies = { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1 minute' } as const;
   try {
-    await client.schedule.create<typeof settleOrphanedJobs>({
-      scheduleId: name,
-      spec,
-      action: { ...action, workflowId: name },
-      policies,
-    });
+    await client.schedule.create({ scheduleId: name, spec, action, policies });
   } catch (error) {
     if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-    await client.schedule.getHandle(name).update<typeof settleOrphanedJobs>((present) => ({
+    await client.schedule.getHandle(name).update((present) => ({
       ...present,
       spec,
-      action: { ...action, workflowId: name },
+      action,
       policies: { ...present.policies, ...policies },
     }));
   }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Hono } from 'hono';
 import { captureRequest, type EndedHold, HOLDS_PATH, holdRequest, type PlacedHold } from '../../contract/holds.ts';
-import { captureHolds, type HoldEnding, holdTokens, releaseHolds } from '../../db/holds.ts';
+import type { Coalescer } from '../../db/coalescer.ts';
+import type { HoldEnding } from '../../db/holds.ts';
 import { TOKEN_COSTS } from '../../domain/catalog.ts';
 import { ID_PATTERN } from '../../domain/ids.ts';
 import { principalOf } from '../caller.ts';
@@ -14,7 +15,7 @@ import { problemReply } from '../problemReply.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
 
 /** The hold lane: set tokens aside, do the work, capture what it used or release. A hold that is forgotten lapses. */
-export function holdRoutes(authentication: Authentication) {
+export function holdRoutes(authentication: Authentication, ledger: Coalescer) {
   const { pool } = authentication;
   const routes = new Hono<ApiEnv>();
   const member = [authenticated(authentication, 'tokens:write'), ownOrganization(pool)] as const;
@@ -29,15 +30,14 @@ export function holdRoutes(authentication: Authentication) {
     }
     const { feature, tokens = TOKEN_COSTS[feature], lifetimeSeconds } = parsed.data;
     const id = holdIdOf(c.get('idempotencyKey')!);
-    const [placed] = await holdTokens(pool, [
-      { ...who(c), holdId: id, feature, amount: tokens, lifetimeMs: lifetimeSeconds * 1_000 },
-    ]);
-    switch (placed!.outcome) {
+    const lifetimeMs = lifetimeSeconds * 1_000;
+    const placed = await ledger.hold({ ...who(c), holdId: id, feature, amount: tokens, lifetimeMs });
+    switch (placed.outcome) {
       case 'held':
       case 'captured':
       case 'released':
       case 'lapsed': {
-        const { tokenType, expiresAt, isRepeat } = placed!;
+        const { tokenType, expiresAt, isRepeat } = placed;
         if (isRepeat) c.header('Idempotent-Replayed', 'true');
         const links = { capture: `${HOLDS_PATH}/${id}/capture`, release: `${HOLDS_PATH}/${id}/release` };
         const answer: PlacedHold = {
@@ -53,18 +53,20 @@ export function holdRoutes(authentication: Authentication) {
       case 'tokens_insufficient':
         return problemReply(c, 'tokens_insufficient', {
           required: tokens,
-          available: placed!.available!,
-          tokenType: placed!.tokenType!,
+          available: placed.available!,
+          tokenType: placed.tokenType!,
         });
       case 'feature_not_available':
         return problemReply(c, 'feature_not_available');
+      case 'limit_reached':
+        return problemReply(c, 'limit_reached');
       case 'id_reused':
         return problemReply(c, 'idempotency_key_reused');
       case 'not_a_member':
       case 'organization_unknown':
         return problemReply(c, 'not_your_organization');
       default:
-        throw new Error(`hold_tokens answered ${placed!.outcome} to a request that was checked`);
+        throw new Error(`hold_tokens answered ${placed.outcome} to a request that was checked`);
     }
   });
 
@@ -73,15 +75,13 @@ export function holdRoutes(authentication: Authentication) {
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
     const holdId = c.req.param('id');
     if (!ID_PATTERN.test(holdId)) return problemReply(c, 'hold_not_found');
-    const [ending] = await captureHolds(pool, [{ ...who(c), holdId, amount: parsed.data.tokens ?? null }]);
-    return replyOf(c, holdId, ending!);
+    return replyOf(c, holdId, await ledger.capture({ ...who(c), holdId, amount: parsed.data.tokens ?? null }));
   });
 
   routes.post('/:id/release', ...member, async (c) => {
     const holdId = c.req.param('id');
     if (!ID_PATTERN.test(holdId)) return problemReply(c, 'hold_not_found');
-    const [ending] = await releaseHolds(pool, [{ ...who(c), holdId }]);
-    return replyOf(c, holdId, ending!);
+    return replyOf(c, holdId, await ledger.release({ ...who(c), holdId }));
   });
 
   return routes;
@@ -115,6 +115,13 @@ function replyOf(c: ApiContext, id: string, { outcome, isRepeat, captured, retur
       return problemReply(c, 'hold_already_ended');
     case 'not_a_member':
       return problemReply(c, 'not_your_organization');
+    case 'key_reused':
+      return problemReply(c, 'idempotency_key_reused');
+    case 'limit_reached':
+      return problemReply(c, 'limit_reached');
+    case 'tokens_insufficient':
+      return problemReply(c, 'tokens_insufficient');
+    case 'key_invalid':
     case 'amount_invalid':
       throw new Error('end_holds refused an amount that was checked');
   }

@@ -76,6 +76,8 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
         });
       case 'feature_not_available':
         return problemReply(c, 'feature_not_available');
+      case 'limit_reached':
+        return problemReply(c, 'limit_reached');
       case 'key_reused':
         return problemReply(c, 'idempotency_key_reused');
       case 'not_a_member':

@@ -7,7 +7,8 @@ import {
   tokenRequest,
   tokenStatsQuery,
 } from '../../contract/tokens.ts';
-import { checkTokens, deductTokens, tokenStats } from '../../db/tokens.ts';
+import type { Coalescer } from '../../db/coalescer.ts';
+import { deductTokens, tokenStats } from '../../db/tokens.ts';
 import { mayDo, principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { type Authentication, authenticated } from '../middleware/authenticated.ts';
@@ -20,7 +21,7 @@ import { requestHash } from '../requestHash.ts';
 import { insufficient, UNKNOWN_FEATURE, writeDeduction, writeStats } from '../tokenAnswers.ts';
 
 /** The interface that apps of the "AI token system" know, with its bodies; see docs/guides/AI_TOKEN_SYSTEM_GUIDE.md. */
-export function tokenRoutes(authentication: Authentication) {
+export function tokenRoutes(authentication: Authentication, ledger: Coalescer) {
   const { pool, log } = authentication;
   const routes = new Hono<ApiEnv>();
 
@@ -41,7 +42,7 @@ export function tokenRoutes(authentication: Authentication) {
 
   async function check(c: ApiContext, { organizationId, featureUsed }: TokenRequest): Promise<Response> {
     const principal = principalOf(c.get('caller'));
-    const found = await checkTokens(pool, { organizationId, principal, feature: featureUsed });
+    const found = await ledger.check({ organizationId, principal, feature: featureUsed });
     switch (found.outcome) {
       case 'sufficient':
         return c.json({ hasTokens: true } satisfies TokenCheck);
@@ -85,6 +86,8 @@ export function tokenRoutes(authentication: Authentication) {
         return c.json({ success: false, remainingBalance: 0, message: UNKNOWN_FEATURE });
       case 'feature_not_available':
         return problemReply(c, 'feature_not_available');
+      case 'limit_reached':
+        return problemReply(c, 'limit_reached');
       case 'key_reused':
         return problemReply(c, 'idempotency_key_reused');
       case 'not_a_member':

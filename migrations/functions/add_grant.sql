@@ -11,7 +11,9 @@ create or replace function tollgate.add_grant(
   p_period_start timestamptz,
   p_expires_at   timestamptz,
   p_actor        text,
-  p_effective_at timestamptz
+  p_effective_at timestamptz,
+  p_unit_price_micros bigint default null,
+  p_currency          text   default null
 ) returns bigint
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -24,8 +26,8 @@ begin
     from tollgate.balances b
    where b.organization_id = p_organization and b.token_type = p_token_type;
 
-  insert into tollgate.grants (organization_id, token_type, source, priority, is_paid, amount, remaining, period_start, expires_at, created_at)
-  values (p_organization, p_token_type, p_source, p_priority, p_is_paid, p_amount, p_amount - v_paid, p_period_start, p_expires_at, p_effective_at)
+  insert into tollgate.grants (organization_id, token_type, source, priority, is_paid, amount, remaining, period_start, expires_at, created_at, unit_price_micros, currency)
+  values (p_organization, p_token_type, p_source, p_priority, p_is_paid, p_amount, p_amount - v_paid, p_period_start, p_expires_at, p_effective_at, p_unit_price_micros, p_currency)
   returning id into v_grant;
 
   -- Oldest debt first: each is reduced by what the older ones left.
@@ -40,14 +42,10 @@ begin
     from oldest o
    where d.organization_id = o.organization_id and d.id = o.id and o.paid > 0;
 
-  update tollgate.balances b
-     set next_change_at = p_expires_at
-   where b.organization_id = p_organization and b.token_type = p_token_type and b.next_change_at > p_expires_at;
-
   perform tollgate.post_movements(
-    array[row(p_organization, p_token_type, 'grant', 'outside', 'available', p_amount, null, v_grant, p_actor, p_effective_at)::tollgate.movement]
+    array[row(p_organization, p_token_type, 'grant', 'outside', 'available', p_amount, null, v_grant, p_actor, p_effective_at, p_expires_at)::tollgate.movement]
     || case when v_paid > 0
-         then array[row(p_organization, p_token_type, 'debt_paid', 'available', 'debt', v_paid, null, v_grant, p_actor, p_effective_at)::tollgate.movement]
+         then array[row(p_organization, p_token_type, 'debt_paid', 'available', 'debt', v_paid, null, v_grant, p_actor, p_effective_at, null)::tollgate.movement]
          else array[]::tollgate.movement[]
        end);
   return v_grant;

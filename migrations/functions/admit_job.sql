@@ -57,7 +57,7 @@ begin
   token_type := v_token_type; tokens := v_tokens;
 
   select h.* into strict v_hold
-    from tollgate.place_holds(array[p_organization], array[p_job], array[p_feature], array[v_token_type], array[v_tokens],
+    from tollgate.place_holds(array[p_organization], array[p_job], array[p_feature], null, array[v_tokens],
                               array[p_hold_lifetime], array[p_principal], array[p_job], array[null::text], true) h;
   if v_hold.outcome <> 'held' or v_hold.is_repeat then
     delete from tollgate.idempotency_records r
@@ -68,6 +68,8 @@ begin
     return;
   end if;
 
+  -- The feature's own, or the one that it fell back to.
+  v_token_type := v_hold.token_type; token_type := v_token_type;
   -- In whole milliseconds, as callers see it: a page of jobs begins exactly after the last one of the page before.
   v_now := date_trunc('milliseconds', v_hold.expires_at - p_hold_lifetime);
   insert into tollgate.jobs (organization_id, id, feature, token_type, tokens, principal, idempotency_key, input, hold_id, time_budget, created_at)

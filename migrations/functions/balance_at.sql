@@ -28,12 +28,15 @@ begin
   -- first one back after the grant's end opens.
   for v_part in
     select g.id, g.source in ('allowance', 'upgrade') as is_of_plan, g.expires_at as grant_expires_at,
-           h.expires_at as lapses_at, t.amount
+           h.expires_at as lapses_at, least(t.amount, t.reaches - h.captured) as amount
       from tollgate.holds h
-     cross join lateral unnest(h.grant_ids, h.grant_amounts) as t (grant_id, amount)
+     cross join lateral (
+       select u.grant_id, u.amount, sum(u.amount) over (order by u.rank rows unbounded preceding)::bigint as reaches
+         from unnest(h.grant_ids, h.grant_amounts) with ordinality as u (grant_id, amount, rank)) t
       join tollgate.grants g on g.organization_id = h.organization_id and g.id = t.grant_id
-     where h.token_type = p_balance.token_type and h.organization_id = p_balance.organization_id
+     where h.organization_id || '/' || h.token_type = p_balance.organization_id || '/' || p_balance.token_type
        and h.expires_at > p_balance.settled_through and h.expires_at <= p_at and h.state = 'held'
+       and t.reaches > h.captured
      order by g.id, h.expires_at, h.id
   loop
     if v_part.id is distinct from v_grant then
@@ -49,9 +52,9 @@ begin
     end if;
   end loop;
 
-  select p_balance.held - coalesce(sum(h.amount), 0) into held
+  select p_balance.held - coalesce(sum(h.amount - h.captured), 0) into held
     from tollgate.holds h
-   where h.token_type = p_balance.token_type and h.organization_id = p_balance.organization_id
+   where h.organization_id || '/' || h.token_type = p_balance.organization_id || '/' || p_balance.token_type
      and h.expires_at > p_balance.settled_through and h.expires_at <= p_at and h.state = 'held';
 
   used_in_period := p_balance.used_in_period;

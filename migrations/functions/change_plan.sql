@@ -27,6 +27,8 @@ begin
   loop
     update tollgate.balances b
        set allocated = v_balance.allowance,
+           is_in_plan = v_balance.allowance > 0,
+           burn_order = (select p.burn_order from tollgate.current_plans p where p.plan = new.plan),
            granted_in_period = greatest(b.granted_in_period, v_balance.allowance),
            next_change_at = least(b.next_change_at, b.refresh_date)
      where b.organization_id = old.id and b.token_type = v_balance.token_type;

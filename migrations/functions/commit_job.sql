@@ -43,7 +43,7 @@ begin
 
   v_now := tollgate.lock_balances(array[v_job.organization_id], array[v_job.token_type]);
   select h.* into strict v_end
-    from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'capture', array[null::bigint], array[null::text],
+    from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
                             array['job:' || v_job.id], array[null::jsonb], true) h;
   if v_end.outcome = 'hold_lapsed' then
     select least(b.available, v_job.tokens) into strict v_covered
@@ -54,18 +54,20 @@ begin
       perform tollgate.place_holds(array[v_job.organization_id], array[v_late_id], array[v_job.feature], array[v_job.token_type],
                                    array[v_covered], array[interval '1 hour'], array[v_job.principal], array[v_job.id], array[null::text], false);
       select h.* into strict v_end
-        from tollgate.end_holds(array[v_job.organization_id], array[v_late_id], 'capture', array[null::bigint], array[null::text],
+        from tollgate.end_holds(array[v_job.organization_id], array[v_late_id], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
                                 array['job:' || v_job.id], array[null::jsonb], true) h;
     end if;
     debt := v_job.tokens - v_covered;
     if debt > 0 then
+      -- After what the late hold booked: in a ledger effective_at never decreases.
+      v_now := greatest(v_now, clock_timestamp());
       insert into tollgate.debts (organization_id, token_type, amount, open_amount, job_id, created_at)
       values (v_job.organization_id, v_job.token_type, debt, debt, v_job.id, v_now);
       perform tollgate.post_movements(array[
-        row(v_job.organization_id, v_job.token_type, 'debt', 'debt', 'consumed', debt, v_job.hold_id, null, 'job:' || v_job.id, v_now)::tollgate.movement]);
-      insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at)
+        row(v_job.organization_id, v_job.token_type, 'debt', 'debt', 'consumed', debt, v_job.hold_id, null, 'job:' || v_job.id, v_now, null)::tollgate.movement]);
+      insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at, token_type, charge_id, principal)
       values (v_job.organization_id, substring(v_job.principal from '^user:(.*)$'), v_job.feature, debt,
-              jsonb_build_object('jobId', v_job.id, 'principal', v_job.principal, 'debt', true), v_now);
+              jsonb_build_object('jobId', v_job.id), v_now, v_job.token_type, 'debt:' || v_job.id, v_job.principal);
     end if;
   end if;
   if v_end.outcome not in ('captured', 'hold_lapsed') then

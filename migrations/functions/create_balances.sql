@@ -18,17 +18,21 @@ begin
   on conflict (organization_id) do nothing;
 
   for v_new in
-    select w.organization_id, w.token_type, coalesce(a.tokens, 0) as allowance,
+    select w.organization_id, w.token_type, coalesce(a.tokens, 0) as allowance, coalesce(p.burn_order, 'soonest_expiry') as burn_order,
            tollgate.next_boundary(c.anchor, c.time_zone, p_at) as refresh_date
-      from (select distinct u.organization_id, u.token_type from unnest(p_organizations, p_token_types) as u (organization_id, token_type)) w
+      from (select distinct u.organization_id, u.token_type
+              from unnest(p_organizations, p_token_types) as u (organization_id, token_type)
+             where u.token_type is not null) w
       join public.organizations o on o.id = w.organization_id
       join tollgate.billing_cycles c on c.organization_id = o.id
       left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = w.token_type
+      left join tollgate.current_plans p on p.plan = o.plan
      order by w.organization_id, w.token_type
   loop
     insert into tollgate.balances
-           (organization_id, token_type, allocated, granted_in_period, period_start, refresh_date, settled_through, next_change_at)
-    values (v_new.organization_id, v_new.token_type, v_new.allowance, v_new.allowance, p_at, v_new.refresh_date, p_at, v_new.refresh_date)
+           (organization_id, token_type, allocated, granted_in_period, period_start, refresh_date, settled_through, next_change_at, is_in_plan, burn_order)
+    values (v_new.organization_id, v_new.token_type, v_new.allowance, v_new.allowance, p_at, v_new.refresh_date, p_at, v_new.refresh_date,
+            v_new.allowance > 0, v_new.burn_order)
     on conflict (organization_id, token_type) do nothing;
 
     if found and v_new.allowance > 0 then

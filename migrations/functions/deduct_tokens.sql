@@ -57,9 +57,11 @@ begin
 
   -- The expiry is never reached: the capture follows in the same transaction.
   select h.* into strict v_hold
-    from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], array[v_token_type], array[v_tokens],
+    from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
                               array[interval '1 minute'], array[p_principal], array[null::text], array[null::text], true) h;
   available := v_hold.available;
+  -- The feature's own, or the one that it fell back to.
+  v_token_type := coalesce(v_hold.token_type, v_token_type); token_type := v_token_type;
   if v_hold.is_repeat and v_hold.outcome = 'captured' then
     outcome := 'deducted'; is_repeat := true;
     return next;
@@ -75,7 +77,7 @@ begin
   end if;
 
   select h.* into strict v_end
-    from tollgate.end_holds(array[p_organization], array[p_hold], 'capture', array[null::bigint], array[null::text],
+    from tollgate.end_holds(array[p_organization], array[p_hold], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
                             array[p_principal], array[p_metadata], false) h;
   if v_end.outcome <> 'captured' then
     raise exception 'tollgate: the hold of a deduction is %', v_end.outcome;

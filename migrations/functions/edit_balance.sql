@@ -52,6 +52,8 @@ begin
     if new.refresh_date > v_now + interval '10 years' then
       raise exception 'tollgate: refresh_date must lie within the next ten years' using errcode = 'check_violation';
     end if;
+    -- One that has passed ends the period now, not then: nothing takes effect before what is booked already.
+    new.refresh_date := greatest(new.refresh_date, v_now);
     update tollgate.grants g
        set expires_at = new.refresh_date
      where g.organization_id = new.organization_id and g.token_type = new.token_type
@@ -94,9 +96,9 @@ begin
   end if;
 
   if v_change > 0 then
-    perform tollgate.adjust_up(new.organization_id, new.token_type, v_change, v_actor, v_now);
+    perform tollgate.adjust_up(new.organization_id, new.token_type, v_change, v_actor, 'edit of ai_tokens by SQL', null, v_now);
   elsif v_change < 0 then
-    perform tollgate.adjust_down(new.organization_id, new.token_type, - v_change, v_actor, v_now);
+    perform tollgate.adjust_down(new.organization_id, new.token_type, - v_change, v_actor, 'edit of ai_tokens by SQL', null, v_now);
   end if;
 
   -- What a RETURNING clause shows.

@@ -1,9 +1,7 @@
--- Ends the open holds of one balance whose expiry lies in (p_after, p_until], each at its own instant.
+-- Ends the open holds of one balance whose expiry lies in (p_after, p_until], each at its own instant: what is not charged
+-- returns by the rule of tollgate.return_slices.
 -- The lower bound keeps the look-up short: holds that ended long ago keep their expiry, and every open one that expired
--- up to p_after has lapsed already.
--- One statement for all, because an app that dies can leave very many open at once. It returns tokens by the rule of
--- tollgate.return_to_grants, and may sum them up by grant: the caller's step is short enough that no grant ends within it,
--- so one that is over was so before the first of these lapses, and the grace that this one opens outlasts the others.
+-- up to p_after has lapsed already. One statement for all, because an app that dies can leave very many open at once.
 -- Locks: none; the caller holds the balance row. A second run finds no open hold in that range.
 create or replace function tollgate.lapse_holds(p_organization text, p_token_type text, p_after timestamptz, p_until timestamptz)
   returns void
@@ -11,45 +9,39 @@ create or replace function tollgate.lapse_holds(p_organization text, p_token_typ
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_movements tollgate.movement[];
+  v_ids      text[];
+  v_from     bigint[];
+  v_to       bigint[];
+  v_ats      timestamptz[];
+  v_lapses   tollgate.movement[];
+  v_expiries tollgate.movement[];
 begin
   with lapsed as (
     update tollgate.holds h
        set state = 'lapsed', ended_at = h.expires_at
-     where h.token_type = p_token_type and h.organization_id = p_organization
+     where h.organization_id || '/' || h.token_type = p_organization || '/' || p_token_type
        and h.expires_at > p_after and h.expires_at <= p_until
        and h.state = 'held'
-    returning h.id, h.amount, h.grant_ids, h.grant_amounts, h.expires_at
-  ), parts as (
-    select l.id as hold_id, l.expires_at as lapsed_at, t.grant_id, t.amount, t.position,
-           coalesce(g.expires_at < l.expires_at, false) as is_over,
-           g.source in ('allowance', 'upgrade') as is_of_plan
-      from lapsed l
-     cross join lateral unnest(l.grant_ids, l.grant_amounts) with ordinality as t (grant_id, amount, position)
-      join tollgate.grants g on g.organization_id = p_organization and g.id = t.grant_id
-  ), returned as (
-    update tollgate.grants g
-       set remaining  = g.remaining + case when r.is_over and r.is_of_plan then 0 else r.amount end,
-           expired    = g.expired   + case when r.is_over and r.is_of_plan then r.amount else 0 end,
-           expires_at = case when r.is_over and not r.is_of_plan then r.first_at + tollgate.grace() else g.expires_at end
-      from (select p.grant_id, p.is_over, p.is_of_plan, sum(p.amount) as amount, min(p.lapsed_at) as first_at
-              from parts p
-             group by p.grant_id, p.is_over, p.is_of_plan) r
-     where g.organization_id = p_organization and g.id = r.grant_id
-  ), moved as (
-    select 'lapse' as kind, 'held' as from_account, 'available' as to_account,
-           l.amount, l.id as hold_id, null::bigint as grant_id, l.expires_at as lapsed_at, 0 as position
-      from lapsed l
-    union all
-    select 'expire', 'available', 'expired', p.amount, p.hold_id, p.grant_id, p.lapsed_at, p.position
-      from parts p
-     where p.is_over and p.is_of_plan
+    returning h.id, h.captured, h.amount, h.expires_at
   )
-  select array_agg(
-           row(p_organization, p_token_type, m.kind, m.from_account, m.to_account, m.amount, m.hold_id, m.grant_id, 'time', m.lapsed_at)::tollgate.movement
-           order by m.lapsed_at, m.hold_id, m.position)
-    into v_movements
-    from moved m;
-  perform tollgate.post_movements(v_movements);
+  select array_agg(l.id), array_agg(l.captured), array_agg(l.amount), array_agg(l.expires_at)
+    into v_ids, v_from, v_to, v_ats
+    from (select * from lapsed s where s.amount > s.captured order by s.expires_at, s.id) l;
+  if v_ids is null then
+    return;
+  end if;
+
+  v_expiries := tollgate.return_slices(array_fill(p_organization, array[cardinality(v_ids)]), v_ids, v_from, v_to,
+                                       array_fill('time'::text, array[cardinality(v_ids)]), v_ats);
+  select array_agg(row(p_organization, p_token_type, 'lapse', 'held', 'available', u.to_amount - u.from_amount, u.id, null, 'time', u.at, null)::tollgate.movement
+                   order by u.position)
+    into v_lapses
+    from unnest(v_ids, v_from, v_to, v_ats) with ordinality as u (id, from_amount, to_amount, at, position);
+  -- By instant, and at one instant tokens come back before they expire.
+  perform tollgate.post_movements((
+    select array_agg(row(m.organization_id, m.token_type, m.kind, m.from_account, m.to_account, m.amount, m.hold_id, m.grant_id, m.actor, m.effective_at, m.expires_at)::tollgate.movement
+                     order by m.effective_at, m.hold_id, m.kind <> 'lapse', m.position)
+      from unnest(v_lapses || v_expiries)
+             with ordinality as m (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, position)));
 end
 $$;

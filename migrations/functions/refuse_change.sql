@@ -1,4 +1,4 @@
--- The ledger and the usage log are only ever appended to: rights say so, and this says so to the tables' owner and to
+-- The ledger, its seals and the usage log are only ever appended to: rights say so, and this says so to the tables' owner and to
 -- superusers as well.
 create or replace function tollgate.refuse_change() returns trigger
   language plpgsql
@@ -10,9 +10,18 @@ begin
 end
 $$;
 
-create or replace trigger ledger_entries_append_only
-  before update or delete or truncate on tollgate.ledger_entries
+create or replace trigger ledger_blocks_append_only
+  before update or delete or truncate on tollgate.ledger_blocks
+  for each statement execute function tollgate.refuse_change();
+create or replace trigger adjustments_append_only
+  before update or delete or truncate on tollgate.adjustments
+  for each statement execute function tollgate.refuse_change();
+create or replace trigger refunds_append_only
+  before update or delete or truncate on tollgate.refunds
   for each statement execute function tollgate.refuse_change();
 create or replace trigger ai_token_usage_log_append_only
   before update or delete or truncate on public.ai_token_usage_log
+  for each statement execute function tollgate.refuse_change();
+create or replace trigger ledger_seals_append_only
+  before update or delete or truncate on tollgate.ledger_seals
   for each statement execute function tollgate.refuse_change();

@@ -33,7 +33,7 @@ begin
     -- before the first lapse and its days are over, so a step goes no further than that.
     select least(v_event_at, min(h.expires_at) + tollgate.grace()) into v_event_at
       from tollgate.holds h
-     where h.token_type = p_token_type and h.organization_id = p_organization
+     where h.organization_id || '/' || h.token_type = p_organization || '/' || p_token_type
        and h.expires_at > v_balance.settled_through and h.expires_at <= least(v_event_at, p_until)
        and h.state = 'held';
 
@@ -57,7 +57,7 @@ begin
         from expired e
        where g.organization_id = p_organization and g.id = e.id
     )
-    select array_agg(row(p_organization, p_token_type, 'expire', 'available', 'expired', e.remaining, null, e.id, 'time', v_event_at)::tollgate.movement order by e.id)
+    select array_agg(row(p_organization, p_token_type, 'expire', 'available', 'expired', e.remaining, null, e.id, 'time', v_event_at, null)::tollgate.movement order by e.id)
       into v_movements
       from expired e;
     perform tollgate.post_movements(v_movements);
@@ -99,9 +99,16 @@ begin
            b.refresh_date,
            (select min(g.expires_at) from tollgate.grants g
              where g.organization_id = p_organization and g.token_type = p_token_type and g.remaining > 0),
-           (select min(h.expires_at) from tollgate.holds h
-             where h.organization_id = p_organization and h.token_type = p_token_type
-               and h.state = 'held' and h.expires_at > p_until))
+           -- Holds that have ended keep their place in the index: on a busy balance very many. So only the next ones are looked
+           -- at; where none of them is open, the last of them is when to look again.
+           (select coalesce(min(n.expires_at) filter (where n.state = 'held'), case when count(*) = 2000 then max(n.expires_at) end)
+              from (select h.expires_at, h.state
+                      from tollgate.holds h
+                     where h.organization_id || '/' || h.token_type = p_organization || '/' || p_token_type and h.expires_at > p_until
+                     order by h.expires_at
+                     limit 2000) n))
    where b.organization_id = p_organization and b.token_type = p_token_type;
+
+  perform tollgate.notice_low(array[p_organization], array[p_token_type]);
 end
 $$;

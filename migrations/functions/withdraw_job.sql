@@ -40,7 +40,7 @@ begin
 
   -- Released, or lapsed by itself: either way the tokens are back.
   select h.* into strict v_hold
-    from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'release', array[null::bigint], array[null::text],
+    from tollgate.end_holds(array[v_job.organization_id], array[v_job.hold_id], 'release', array[null::bigint], array[null::text], array[true], array[null::text],
                             array['job:' || v_job.id], array[null::jsonb], true) h;
   if v_hold.outcome not in ('released', 'lapsed') then
     raise exception 'tollgate: the hold of admitted job % is %', v_job.id, v_hold.outcome;

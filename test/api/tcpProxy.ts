@@ -6,8 +6,9 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
  * - refuse: the other side is down; every connection is cut.
  * - silence: the network swallows everything, and nobody is told.
  * - lose_answers: what is sent arrives, the answers do not.
+ * - delay_answers: what is sent arrives, the answers when the mode changes.
  */
-export type ProxyMode = 'pass' | 'refuse' | 'silence' | 'lose_answers';
+export type ProxyMode = 'pass' | 'refuse' | 'silence' | 'lose_answers' | 'delay_answers';
 
 export interface TcpProxy {
   /** host:port to connect to instead of the target. */
@@ -21,6 +22,7 @@ export interface TcpProxy {
 export async function startTcpProxy(target: { host: string; port: number }): Promise<TcpProxy> {
   let mode: ProxyMode = 'pass';
   const sockets = new Set<Socket>();
+  const delayed: (() => void)[] = [];
   const cutAll = () => {
     for (const socket of sockets) socket.destroy();
   };
@@ -39,7 +41,10 @@ export async function startTcpProxy(target: { host: string; port: number }): Pro
       });
     }
     near.on('data', (bytes) => mode !== 'silence' && far.write(bytes));
-    far.on('data', (bytes) => mode === 'pass' && near.write(bytes));
+    far.on('data', (bytes) => {
+      if (mode === 'pass') near.write(bytes);
+      if (mode === 'delay_answers') delayed.push(() => near.write(bytes));
+    });
     return undefined;
   });
   server.listen(0, '127.0.0.1');
@@ -50,7 +55,8 @@ export async function startTcpProxy(target: { host: string; port: number }): Pro
     port,
     set: (next) => {
       // Bytes are missing in connections that were broken: they must not be taken up again.
-      if (next === 'refuse' || mode !== 'pass') cutAll();
+      if (next === 'refuse' || !['pass', 'delay_answers'].includes(mode)) cutAll();
+      for (const write of delayed.splice(0)) write();
       mode = next;
     },
     close: async () => {

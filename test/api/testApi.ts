@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { type KeyObject, randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import { inject } from 'vitest';
@@ -8,6 +8,7 @@ import { createJobWorkflows } from '../../api/jobWorkflows.ts';
 import { LIMITS, serve } from '../../api/server.ts';
 import type { Sessions } from '../../api/sessions.ts';
 import { PROBLEMS, type ProblemCode, problem as problemSchema } from '../../contract/problems.ts';
+import { createCoalescer } from '../../db/coalescer.ts';
 import { beginJob, commitJob, storeResult } from '../../db/jobs.ts';
 import { createPool } from '../../db/pool.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -43,9 +44,11 @@ export async function startTestApi(
     temporalAddress?: string;
     deadlineMs?: number;
     mostWaiters?: number;
+    maxQueued?: number;
     holdMs?: number;
     limits?: Partial<typeof LIMITS>;
     queryTimeoutMs?: number;
+    signingKey?: KeyObject;
     /** Without one nobody can sign in. */
     sessions?: Sessions;
   } = {},
@@ -69,13 +72,19 @@ export async function startTestApi(
     log,
     ...(options.mostWaiters === undefined ? {} : { mostWaiters: options.mostWaiters }),
   });
+  const ledger = createCoalescer(pool, options.maxQueued === undefined ? {} : { maxQueued: options.maxQueued });
   let isDraining = false;
   const app = createApp({
     pool,
+    ledger,
     sessions: options.sessions ?? { verify: async () => ({ outcome: 'refused' }) },
     workflows,
     waiters,
-    config: { ADMISSION_HOLD_MS: options.holdMs ?? 60_000, JOB_TIME_BUDGET_MS: 60_000 },
+    config: {
+      ADMISSION_HOLD_MS: options.holdMs ?? 60_000,
+      JOB_TIME_BUDGET_MS: 60_000,
+      LEDGER_SIGNING_KEY: options.signingKey,
+    },
     log,
     isDraining: () => isDraining,
   });
@@ -112,6 +121,7 @@ export async function startTestApi(
     close: async () => {
       waiters.drain();
       await server.close(1_000);
+      await ledger.close();
       await Promise.all([pool.end(), workflows.close()]);
     },
   };

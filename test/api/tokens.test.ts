@@ -113,20 +113,23 @@ describe('a deduction', () => {
     expect(await goalTokens()).toBe(17);
   });
 
-  test('writes the usage log with its metadata, which cannot pass for our own words', async () => {
-    await ask('deduct', {
-      metadata: { questId: 'q-1', principal: 'user:somebody-else', holdId: 'x', jobId: 'forged', debt: true },
-    });
-    expect(await usageLog()).toEqual([
+  test('writes the usage log with its metadata; who it was and what is charged stand in columns of their own', async () => {
+    const metadata = { questId: 'q-1', principal: 'user:somebody-else', charge_id: 'x.1' };
+    await ask('deduct', { metadata });
+    const { rows } = await database.superuser.query(
+      `select u.user_id, u.feature_used, u.tokens_deducted, u.token_type, u.principal, u.charge_id, u.metadata
+         from ai_token_usage_log u where u.organization_id = $1`,
+      [organization.organizationId],
+    );
+    expect(rows).toEqual([
       {
         user_id: null,
         feature_used: 'generate_goal',
         tokens_deducted: 3,
-        metadata: {
-          questId: 'q-1',
-          principal: organization.principal,
-          holdId: expect.stringMatching(/^[0-9a-f-]{36}$/),
-        },
+        token_type: 'goal_generation',
+        principal: organization.principal,
+        charge_id: expect.stringMatching(/^[0-9a-f-]{36}[.]1$/),
+        metadata,
       },
     ]);
   });
@@ -290,9 +293,7 @@ describe('a signed-in user', () => {
     expect((await ask('check', {}, { key })).body).toEqual({ hasTokens: true });
     expect((await ask('deduct', { metadata: { userId: 'somebody-else' } }, { key })).body.remainingBalance).toBe(17);
     expect((await stats(organization.organizationId, key)).body).toMatchObject({ totalUsed: 3 });
-    expect(await usageLog()).toMatchObject([
-      { user_id: userId, metadata: { principal: `user:${userId}`, userId: 'somebody-else' } },
-    ]);
+    expect(await usageLog()).toMatchObject([{ user_id: userId, metadata: { userId: 'somebody-else' } }]);
   });
 
   test('asks for jobs of his organization, and sees those of no other', async () => {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
@@ -21,6 +22,17 @@ const OF_DEV_AND_TESTS = [
 
 const API = { DATABASE_URL: 'postgres://tollgate_api:x@127.0.0.1:5432/tollgate', TEMPORAL_ADDRESS: '127.0.0.1:7233' };
 const WORKER = { ...API, AI_BASE_URL: 'https://ai.example/v1', AI_API_KEY: 'k', AI_MODEL: 'm' };
+
+const KEYS = { ed25519: keyTexts('ed25519'), x25519: keyTexts('x25519') };
+
+function keyTexts(type: 'ed25519' | 'x25519') {
+  const { privateKey, publicKey } = generateKeyPairSync(type as 'ed25519');
+  return {
+    pem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    base64: privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64'),
+    publicPem: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
+  };
+}
 
 describe('readConfig', () => {
   test('gives every variable that has a default its default', () => {
@@ -78,6 +90,9 @@ describe('readConfig', () => {
     [{ TEMPORAL_ADDRESS: 'ns.acct.tmprl.cloud:7233' }],
     [{ API_PORT: '0' }],
     [{ JOB_TIME_BUDGET_MS: '1' }],
+    [{ LEDGER_SIGNING_KEY: KEYS.ed25519.pem }],
+    [{ LEDGER_SIGNING_KEY: KEYS.ed25519.pem.replaceAll('\n', '\\n') }],
+    [{ LEDGER_SIGNING_KEY: KEYS.ed25519.base64 }],
   ])('takes %o', (given) => {
     expect(() => readConfig(apiConfig, { ...API, ...given })).not.toThrow();
   });
@@ -93,6 +108,10 @@ describe('readConfig', () => {
     [{ ADMISSION_HOLD_MS: '86400001' }],
     [{ JOB_TIME_BUDGET_MS: '99999999999999' }],
     [{ SUPABASE_URL: 'supabase' }],
+    [{ LEDGER_SIGNING_KEY: 'secret' }],
+    [{ LEDGER_SIGNING_KEY: KEYS.x25519.pem }],
+    [{ LEDGER_SIGNING_KEY: KEYS.x25519.base64 }],
+    [{ LEDGER_SIGNING_KEY: KEYS.ed25519.publicPem }],
     [{ SUPABASE_ANON_KEY: 'two\nlines' }],
     [{ NEXT_PUBLIC_SUPABASE_ANON_KEY: 'two words' }],
     [{ SUPABASE_JWT_SECRET: 'x'.repeat(31), SUPABASE_URL: 'https://x.supabase.co' }],

@@ -137,7 +137,7 @@ describe('an insert', () => {
     const organizationId = await newOrganization();
     const client = await sql.connect();
     await client.query("begin; set local session_replication_role = 'replica'");
-    for (const table of ['grants', 'ledger_entries', 'balances']) {
+    for (const table of ['adjustments', 'grants', 'ledger_blocks', 'balances']) {
       await client.query(`delete from tollgate.${table} where ${LEADS}`, [organizationId]);
     }
     await client.query('commit');
@@ -457,7 +457,7 @@ describe('what is refused says what to do instead', () => {
     const holder = holderOf(database.api, { organizationId, ...rest });
     await holder.hold('h', 5);
     await holder.capture('h');
-    for (const table of ['ai_token_usage_log', 'tollgate.ledger_entries']) {
+    for (const table of ['ai_token_usage_log', 'tollgate.ledger_blocks', 'tollgate.adjustments']) {
       for (const change of [`update ${table} set organization_id = 'x'`, `delete from ${table}`, `truncate ${table}`]) {
         await expect(sql.query(change), change).rejects.toThrow(/is append-only; book a correction instead/);
       }

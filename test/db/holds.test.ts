@@ -44,21 +44,42 @@ describe('a hold', () => {
   it('is charged whole: nothing comes back', async () => {
     const { organization, holder } = await newHolder();
     await holder.hold('h', 20);
-    expect(await holder.capture('h')).toEqual({ outcome: 'captured', isRepeat: false, captured: 20, returned: 0 });
+    expect(await holder.capture('h')).toEqual({
+      outcome: 'captured',
+      isRepeat: false,
+      chargeId: 'h.1',
+      captured: 20,
+      returned: 0,
+      capturedInAll: 20,
+    });
     expect(await leads(organization)).toEqual({ available: 30, held: 0, owed: 0 });
   });
 
   it('is charged in part: the rest comes back at once', async () => {
     const { organization, holder } = await newHolder();
     await holder.hold('h', 20);
-    expect(await holder.capture('h', 7)).toEqual({ outcome: 'captured', isRepeat: false, captured: 7, returned: 13 });
+    expect(await holder.capture('h', 7)).toEqual({
+      outcome: 'captured',
+      isRepeat: false,
+      chargeId: 'h.1',
+      captured: 7,
+      returned: 13,
+      capturedInAll: 7,
+    });
     expect(await leads(organization)).toEqual({ available: 43, held: 0, owed: 0 });
   });
 
   it('is released: everything comes back', async () => {
     const { organization, holder } = await newHolder();
     await holder.hold('h', 20);
-    expect(await holder.release('h')).toEqual({ outcome: 'released', isRepeat: false, captured: 0, returned: 20 });
+    expect(await holder.release('h')).toEqual({
+      outcome: 'released',
+      isRepeat: false,
+      chargeId: null,
+      captured: 0,
+      returned: 20,
+      capturedInAll: 0,
+    });
     expect(await leads(organization)).toEqual({ available: 50, held: 0, owed: 0 });
   });
 
@@ -82,7 +103,7 @@ describe('a hold', () => {
     await holder.hold('by-key', 5);
     await holder.capture('by-key');
     const { rows } = await database.superuser.query(
-      `select user_id, feature_used, tokens_deducted, metadata ->> 'holdId' as hold
+      `select user_id, feature_used, tokens_deducted, charge_id as hold
          from ai_token_usage_log where organization_id = $1 order by id`,
       [organization.organizationId],
     );
@@ -91,9 +112,9 @@ describe('a hold', () => {
         user_id: `${organization.organizationId}-ann`,
         feature_used: 'generate_leads',
         tokens_deducted: 4,
-        hold: 'by-ann',
+        hold: 'by-ann.1',
       },
-      { user_id: null, feature_used: 'generate_leads', tokens_deducted: 5, hold: 'by-key' },
+      { user_id: null, feature_used: 'generate_leads', tokens_deducted: 5, hold: 'by-key.1' },
     ]);
   });
 });
@@ -138,11 +159,23 @@ describe('a repeat answers what was recorded and moves nothing', () => {
     expect(await holder.capture('captured', 3)).toEqual({
       outcome: 'captured',
       isRepeat: true,
+      chargeId: 'captured.1',
       captured: 3,
       returned: 2,
+      capturedInAll: 3,
     });
-    expect(await holder.release('released')).toEqual({ outcome: 'released', isRepeat: true, captured: 0, returned: 5 });
-    expect(await holder.release('lapsed')).toEqual({ outcome: 'lapsed', isRepeat: true, captured: 0, returned: 5 });
+    expect(await holder.release('released')).toMatchObject({
+      outcome: 'released',
+      isRepeat: true,
+      captured: 0,
+      returned: 5,
+    });
+    expect(await holder.release('lapsed')).toMatchObject({
+      outcome: 'lapsed',
+      isRepeat: true,
+      captured: 0,
+      returned: 5,
+    });
     const after = await database.superuser.query('select count(*) from tollgate.ledger_entries where kind <> $1', [
       'lapse',
     ]);
@@ -213,7 +246,13 @@ describe('refusals of a hold', () => {
   });
 
   it('every refusal of the closed list is tested here', () => {
-    const tested = [...faults.map(({ refusal }) => refusal), 'organization_unknown', 'feature_not_available'];
+    // limit_reached: planRules.test.ts.
+    const tested = [
+      ...faults.map(({ refusal }) => refusal),
+      'organization_unknown',
+      'feature_not_available',
+      'limit_reached',
+    ];
     expect(tested.toSorted()).toEqual([...HOLD_REFUSALS].toSorted());
   });
 
@@ -265,7 +304,11 @@ describe('refusals of a capture or release', () => {
   });
 
   it('every refusal of the closed list is tested here', () => {
-    expect([...new Set(cases.map(({ refusal }) => refusal))].toSorted()).toEqual([...HOLD_END_REFUSALS].toSorted());
+    // Those of keys and of captures above the hold: holdSteps.test.ts.
+    const elsewhere = ['key_invalid', 'key_reused', 'limit_reached', 'tokens_insufficient'];
+    expect([...new Set([...cases.map(({ refusal }) => refusal), ...elsewhere])].toSorted()).toEqual(
+      [...HOLD_END_REFUSALS].toSorted(),
+    );
   });
 
   it("the first fault in the order of HOLD_END_REFUSALS is the one that is answered: who, then what, then the hold's end, then the amount", async () => {

@@ -250,6 +250,13 @@ describe('admission', () => {
         database.superuser.query(`update organizations set plan = 'starter' where id = $1`, [organizationId]),
     },
     {
+      refusal: 'limit_reached',
+      arrange: ({ organizationId }) =>
+        database.superuser.query(`select tollgate.set_sub_limit($1, 'lead_generation', 'feature', '*', 'day', 4)`, [
+          organizationId,
+        ]),
+    },
+    {
       refusal: 'tokens_insufficient',
       arrange: (organization) => holderOf(database.api, organization).hold('most', 46),
     },

@@ -58,7 +58,7 @@ async function isBlocked(client: PoolClient): Promise<boolean> {
   await client.query(`insert into tollgate.api_keys (id, organization_id, name, key_hash, scopes)
     values ('key', 'org-id', 'k', sha256('k'), '{tokens:read}') on conflict do nothing`);
   const { rows } = await client.query(
-    `select outcome from tollgate.check_tokens('org-id', 'key:key', 'generate_goal')`,
+    `select outcome from tollgate.check_tokens('{org-id}', '{key:key}', '{generate_goal}')`,
   );
   if (who[0].name === 'service_role') await client.query('set local role service_role');
   return rows[0].outcome === 'feature_not_available';

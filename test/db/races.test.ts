@@ -132,10 +132,10 @@ describe('holds', () => {
         order.map(() => 1),
         order.map(() => '1 minute'),
       ]);
-      const ended = await database.api.query('select h.outcome from tollgate.capture_holds($1, $2, $3, $4) h', [
-        ...who.map((column) => column.toReversed()),
-        order.map(() => null),
-      ]);
+      const ended = await database.api.query(
+        'select h.outcome from tollgate.capture_holds($1, $2, $3, $4, null, null) h',
+        [...who.map((column) => column.toReversed()), order.map(() => null)],
+      );
       return [...held.rows, ...ended.rows];
     };
     const rows = await Promise.all(times(60, (n) => batch(`b-${n}`, n % 2 ? targets : targets.toReversed())));

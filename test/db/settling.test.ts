@@ -139,7 +139,7 @@ it('T5, I8: the view ai_tokens equals what settling then gives, at once or in pi
     client.release();
   }
   await expectInvariants(database.superuser);
-});
+}, 60_000);
 
 class Schedule {
   private readonly client: PoolClient;
@@ -178,12 +178,10 @@ class Schedule {
         ]);
         return;
       case 'capture':
-        await this.call('select * from tollgate.capture_holds(array[$1], array[$2], array[$3], array[$4::bigint])', [
-          principal,
-          organizationId,
-          `h-${step.which % Math.max(1, this.holds)}`,
-          step.amount,
-        ]);
+        await this.call(
+          'select * from tollgate.capture_holds(array[$1], array[$2], array[$3], array[$4::bigint], null, null)',
+          [principal, organizationId, `h-${step.which % Math.max(1, this.holds)}`, step.amount],
+        );
         return;
       case 'plan':
         await this.call('update organizations set plan = $2 where id = $1', [organizationId, step.plan]);
@@ -233,6 +231,7 @@ class Schedule {
     await client.query('begin');
     await client.query("select set_config('tollgate.organizations', $1, true)", [this.organization.organizationId]);
     const foreseen = await this.foreseen(until);
+    const [asOf, justBefore] = [await this.asOf(until), await this.asOf(until, '1 microsecond')];
     await client.query('savepoint before');
     await this.settle(until, 1_000, hours);
     const atOnce = await this.state();
@@ -240,8 +239,12 @@ class Schedule {
     for (const permille of splits.toSorted((a, b) => a - b)) await this.settle(until, permille, hours);
     await this.settle(until, 1_000, hours);
     const inPieces = await this.state();
+    const justBeforeBooked = await this.asOf(until, '1 microsecond');
     await client.query('commit');
 
+    const { view, balance } = atOnce;
+    expect(asOf).toEqual({ available: view.available, held: balance.held, owed: balance.owed });
+    expect(justBeforeBooked).toEqual(justBefore);
     expect(foreseen).toEqual(atOnce.view);
     expect(inPieces).toEqual(atOnce);
   }
@@ -264,6 +267,15 @@ class Schedule {
          from tollgate.balances b, tollgate.balance_at(b, $2) f
         where b.organization_id = $1 and b.token_type = 'lead_generation'`,
       [this.organization.organizationId, until],
+    );
+    return rows[0];
+  }
+
+  /** The ledger's word on an instant, whether or not what fell due until then is booked. */
+  private async asOf(until: string, before = '0') {
+    const { rows } = await this.client.query(
+      `select s.available, s.held, s.owed from tollgate.balance_as_of($1, 'lead_generation', $2::timestamptz - $3::interval) s`,
+      [this.organization.organizationId, until, before],
     );
     return rows[0];
   }

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { admitJob, beginJob, commitJob, refundJob, storeResult, withdrawJob } from '../../db/jobs.ts';
 import { CHECKS, countVerified, ROWS_PER_CHECK, runChecks, verify } from '../../db/verify.ts';
+import { CHAIN_CHECKS } from '../../db/verifyChain.ts';
 import { admissionOf } from '../support/admission.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
@@ -51,6 +52,27 @@ async function liveThroughEverything(organization: TestOrganization): Promise<vo
   await holder.hold('released', 3);
   await holder.release('released');
   await holder.hold('open', 3);
+  await holder.hold('parts', 6);
+  await holder.grow('parts', 'more', 3);
+  await holder.capture('parts', 2, { key: 'first', isLast: false });
+  await holder.capture('parts', 4);
+  await holder.refund('parts.1', 1);
+  await holder.refund('parts.2', 4);
+  const owner = new pg.Client({ connectionString: database.ownerUrl });
+  await owner.connect();
+  await owner.query(`select tollgate.set_sub_limit($1, 'lead_generation', 'feature', '*', 'day', 1000)`, [
+    organizationId,
+  ]);
+  const made = await owner.query(
+    `select a.adjustment from tollgate.adjust_balance($1, 'lead_generation', 7, 'ann', 'a test', 'adjust') a`,
+    [organizationId],
+  );
+  await owner.query(`select * from tollgate.reverse_adjustment($1, $2, 'ann', 'no test')`, [
+    organizationId,
+    made.rows[0].adjustment,
+  ]);
+  await owner.end();
+  await holder.hold('counted', 2);
   await superuser.query(`update organizations set plan = 'enterprise' where id = $1`, [organizationId]);
 
   await job('admitted');
@@ -78,7 +100,7 @@ it('finds every state of jobs and holds, and every kind of entry and grant, in w
     ['select array_agg(distinct state order by state) as all from tollgate.holds', 'captured held lapsed released'],
     [
       'select array_agg(distinct kind order by kind) as all from tollgate.ledger_entries',
-      'adjustment capture debt debt_paid expire grant hold lapse release',
+      'adjustment capture debt debt_paid expire grant hold lapse refund release',
     ],
     [
       'select array_agg(distinct source order by source) as all from tollgate.grants',
@@ -95,7 +117,7 @@ const HOLD = (id: string) => `organization_id = 'org-a' and id = '${id}'`;
 const post = (...movements: string[]) => `
   select set_config('tollgate.organizations', 'org-a', true);
   select tollgate.post_movements(array[${movements
-    .map((movement) => `row('org-a', 'lead_generation', ${movement}, 'planted', now())`)
+    .map((movement) => `row('org-a', 'lead_generation', ${movement}, 'planted', now(), null)`)
     .join(', ')}]::tollgate.movement[])`;
 
 /** Each corruption, and exactly the checks that must find it. */
@@ -132,24 +154,25 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
   },
   {
     corruption: 'a token too much in the usage log',
-    sql: `update ai_token_usage_log set tokens_deducted = tokens_deducted + 1 where organization_id = 'org-a' and metadata ->> 'holdId' = 'partly'`,
+    sql: `update ai_token_usage_log set tokens_deducted = tokens_deducted + 1 where organization_id = 'org-a' and charge_id = 'partly.1'`,
     finds: ['I1 usage log'],
   },
   {
     corruption: 'a charge that the usage log lost',
-    sql: `delete from ai_token_usage_log where organization_id = 'org-a' and metadata ->> 'jobId' = 'charged'`,
+    sql: `delete from ai_token_usage_log where organization_id = 'org-a' and charge_id = 'charged.1'`,
     finds: ['I1 usage log'],
   },
   {
     corruption: 'a charge that the usage log has twice',
-    sql: `insert into ai_token_usage_log (organization_id, feature_used, tokens_deducted, metadata)
-          select organization_id, feature_used, tokens_deducted, metadata from ai_token_usage_log
-           where organization_id = 'org-a' and metadata ->> 'holdId' = 'captured'`,
+    sql: `insert into ai_token_usage_log (organization_id, feature_used, tokens_deducted, token_type, charge_id, principal)
+          select organization_id, feature_used, tokens_deducted, token_type, charge_id, principal from ai_token_usage_log
+           where organization_id = 'org-a' and charge_id = 'captured.1'`,
     finds: ['I1 usage log'],
   },
   {
     corruption: 'a usage line that belongs to no charge',
-    sql: `insert into ai_token_usage_log (organization_id, feature_used, tokens_deducted) values ('org-a', 'generate_leads', 1)`,
+    sql: `insert into ai_token_usage_log (organization_id, feature_used, tokens_deducted, token_type, charge_id, principal)
+          values ('org-a', 'generate_leads', 1, 'lead_generation', 'ghost.1', 'key:x')`,
     finds: ['I1 usage log'],
   },
   {
@@ -158,9 +181,39 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
     finds: ['I2 held', 'I4 one end', 'I6 grants'],
   },
   {
+    corruption: 'a refund that the usage log lost',
+    sql: `delete from ai_token_usage_log where organization_id = 'org-a' and charge_id = 'parts.2' and tokens_deducted < 0`,
+    finds: ['I1 usage log'],
+  },
+  {
+    corruption: 'a refund of more than its refunds',
+    sql: `update tollgate.refunds set amount = amount + 1 where organization_id = 'org-a' and charge_number = 1`,
+    finds: ['I1 refunds'],
+  },
+  {
+    corruption: 'a refunded charge that was smaller',
+    sql: `update tollgate.refunded_charges set charged = charged - 1 where organization_id = 'org-a' and charge_number = 1`,
+    finds: ['I1 refunds'],
+  },
+  {
+    corruption: 'an adjustment that the ledger does not have',
+    sql: `update tollgate.adjustments set amount = amount + 1 where organization_id = 'org-a' and reverses is not null`,
+    finds: ['I1 adjustments'],
+  },
+  {
+    corruption: 'a limit that counted too little',
+    sql: `update tollgate.limit_counters set used = used - 1 where organization_id = 'org-a'`,
+    finds: ['I2 limits'],
+  },
+  {
+    corruption: 'a growth without its step',
+    sql: `delete from tollgate.hold_steps where organization_id = 'org-a' and verb = 'grow'`,
+    finds: ['I4 one end'],
+  },
+  {
     corruption: 'a balance below zero',
-    sql: `alter table tollgate.ledger_entries drop constraint ledger_entries_after_is_not_negative;
-          update tollgate.ledger_entries set available_after = -1 where ${BALANCE} and entry_number = 3`,
+    sql: `alter table tollgate.ledger_blocks drop constraint ledger_blocks_before_is_not_negative;
+          update tollgate.ledger_blocks set available_before = -60 where ${BALANCE} and first_entry = 3`,
     finds: ['I3 negative', 'I6 running balances'],
   },
   {
@@ -208,8 +261,8 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
   },
   {
     corruption: 'a gap in the numbers of the ledger',
-    sql: `update tollgate.ledger_entries e set entry_number = e.entry_number + 1
-           where ${BALANCE} and e.entry_number = (select last_entry from tollgate.balances where ${BALANCE});
+    sql: `update tollgate.ledger_blocks b set first_entry = b.first_entry + 1, last_entry = b.last_entry + 1
+           where ${BALANCE} and b.last_entry = (select last_entry from tollgate.balances where ${BALANCE});
           update tollgate.balances set last_entry = last_entry + 1 where ${BALANCE}`,
     finds: ['I6 numbering'],
   },
@@ -220,12 +273,12 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
   },
   {
     corruption: 'an entry that was rewritten',
-    sql: `update tollgate.ledger_entries set available_after = available_after + 1 where ${BALANCE} and entry_number = 3`,
+    sql: `update tollgate.ledger_blocks set available_before = available_before + 1 where ${BALANCE} and first_entry = 3`,
     finds: ['I6 running balances'],
   },
   {
     corruption: 'a ledger that does not begin with nothing',
-    sql: `update tollgate.ledger_entries set owed_after = owed_after + 1 where organization_id = 'org-a' and token_type = 'forecast';
+    sql: `update tollgate.ledger_blocks set owed_before = owed_before + 1 where organization_id = 'org-a' and token_type = 'forecast';
           update tollgate.balances set owed = owed + 1 where organization_id = 'org-a' and token_type = 'forecast'`,
     finds: ['I1 ledger', 'I3 debts', 'I6 running balances'],
   },
@@ -350,7 +403,11 @@ describe('finds', () => {
   });
 
   it('every check has a corruption that it finds', () => {
-    const proven = new Set(plants.flatMap(({ finds }) => finds));
+    // Those of the chain have theirs in verifyChain.test.ts.
+    const proven = new Set([
+      ...plants.flatMap(({ finds }) => finds),
+      ...CHAIN_CHECKS.map(({ name }) => name as string),
+    ]);
     expect(CHECKS.map(({ name }) => name).filter((name) => !proven.has(name))).toEqual([]);
   });
 
@@ -359,7 +416,7 @@ describe('finds', () => {
     await client.connect();
     try {
       await client.query(
-        "begin; set local session_replication_role = 'replica'; update tollgate.ledger_entries set available_after = available_after + entry_number",
+        "begin; set local session_replication_role = 'replica'; update tollgate.ledger_blocks set available_before = available_before + first_entry",
       );
       const findings = await runChecks(client);
       expect(findings.find(({ check }) => check === 'I6 running balances')!.rows).toHaveLength(ROWS_PER_CHECK);

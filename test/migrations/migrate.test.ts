@@ -242,9 +242,9 @@ describe('on a Supabase project', () => {
       ),
     ).toEqual([{ outcome: 'deducted' }]);
     expect(await query(`select user_id from ai_token_usage_log`)).toEqual([{ user_id: ANN }]);
-    expect(await query(`select outcome from tollgate.check_tokens('other', 'user:${ANN}', 'generate_goal')`)).toEqual([
-      { outcome: 'not_a_member' },
-    ]);
+    expect(
+      await query(`select outcome from tollgate.check_tokens('{other}', '{user:${ANN}}', '{generate_goal}')`),
+    ).toEqual([{ outcome: 'not_a_member' }]);
     const seen = await asAnn(
       `select o.id, t.balance::integer from organizations o join ai_tokens t on t.organization_id = o.id where t.token_type = 'goal_generation'`,
     );

@@ -78,6 +78,11 @@ const scenarios: Record<string, () => Promise<WorkflowHandle>> = {
     });
     return (await run()).handle;
   },
+  sealLedger: () =>
+    worker.client.workflow.start('sealLedger', {
+      taskQueue: worker.taskQueue,
+      workflowId: `sealLedger-${worker.taskQueue}`,
+    }),
   settleOrphanedJobs: () =>
     worker.client.workflow.start('settleOrphanedJobs', {
       taskQueue: worker.taskQueue,

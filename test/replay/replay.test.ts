@@ -34,6 +34,7 @@ describe('a workflow that ran under an earlier version goes on under this one', 
       'runJob.refunded.json',
       'runJob.refused.json',
       'runJob.timed-out.json',
+      'sealLedger.json',
       'settleOrphanedJobs.json',
     ]);
   });

@@ -186,7 +186,7 @@ describe('S10 is refused by rights', () => {
     'truncate ai_token_usage_log',
     'select * from tollgate.balances',
     `select tollgate.deduct_tokens('theirs', 'user:x', 'h', 'generate_goal', '{}', null, null)`,
-    `select tollgate.check_tokens('theirs', 'user:x', 'generate_goal')`,
+    `select tollgate.check_tokens('{theirs}', '{user:x}', '{generate_goal}')`,
     `select tollgate.token_stats('theirs', 'user:x')`,
     `select tollgate.organization_of('x')`,
   ];

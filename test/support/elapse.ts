@@ -15,14 +15,24 @@ export async function elapse(superuser: Pool, organizationId: string, duration: 
     await client.query("set local session_replication_role = 'replica'");
     // A day is 24 hours here, whatever the server's zone does in that night.
     await client.query("set local time zone 'UTC'");
-    const { rows: tables } = await client.query<{ name: string; key: string; columns: string[] }>(DATED_TABLES);
+    const { rows: tables } = await client.query<{ name: string; key: string; columns: string[]; lists: string[] }>(
+      DATED_TABLES,
+    );
     // Far away and back again: a step by one period would meet the period before it in the unique index.
     for (const step of [`-(interval '${duration}') - interval '400000 days'`, "interval '400000 days'"]) {
-      for (const { name, key, columns } of tables) {
-        const assignments = columns.map((column) => `${column} = ${column} + (${step})`);
+      for (const { name, key, columns, lists } of tables) {
+        const assignments = [
+          ...columns.map((column) => `${column} = ${column} + (${step})`),
+          ...lists.map(
+            (list) =>
+              `${list} = (select array_agg(u.at + (${step}) order by u.position) from unnest(${list}) with ordinality as u (at, position))`,
+          ),
+        ];
         await client.query(`update ${name} set ${assignments.join(', ')} where ${key} = $1`, [organizationId]);
       }
     }
+    // Moved entries are another history: what was sealed of the old one would be found tampered with.
+    await client.query('delete from tollgate.ledger_seals where organization_id = $1', [organizationId]);
     await client.query(KEEP_CALENDAR, [organizationId]);
     await client.query('commit');
   } catch (error) {
@@ -36,10 +46,11 @@ export async function elapse(superuser: Pool, organizationId: string, duration: 
 const DATED_TABLES = `
   select c.oid::regclass::text as name,
          case when c.oid = 'public.organizations'::regclass then 'id' else 'organization_id' end as key,
-         array_agg(quote_ident(dated.attname) order by dated.attnum) as columns
+         coalesce(array_agg(quote_ident(dated.attname) order by dated.attnum) filter (where dated.atttypid = 'timestamptz'::regtype), '{}') as columns,
+         coalesce(array_agg(quote_ident(dated.attname) order by dated.attnum) filter (where dated.atttypid = 'timestamptz[]'::regtype), '{}') as lists
     from pg_catalog.pg_class c
     join pg_catalog.pg_attribute dated
-      on dated.attrelid = c.oid and dated.atttypid = 'timestamptz'::regtype and not dated.attisdropped
+      on dated.attrelid = c.oid and dated.atttypid in ('timestamptz'::regtype, 'timestamptz[]'::regtype) and not dated.attisdropped
    where c.relkind in ('r', 'p') and c.relnamespace in ('tollgate'::regnamespace, 'public'::regnamespace)
      and (c.oid = 'public.organizations'::regclass
           or exists (select from pg_catalog.pg_attribute o where o.attrelid = c.oid and o.attname = 'organization_id' and not o.attisdropped))

@@ -26,7 +26,7 @@ export async function startedOn(
     ]) {
       await client.query(`update ${change} where organization_id = $1`, [organizationId, anchor, timeZone]);
     }
-    await client.query('update tollgate.ledger_entries set effective_at = $2 where organization_id = $1', [
+    await client.query('update tollgate.ledger_blocks set effective_at = $2 where organization_id = $1', [
       organizationId,
       anchor,
     ]);

@@ -18,7 +18,7 @@ export interface WorkerProcess {
 
 let count = 0;
 
-/** `worker/main.ts` in a process of its own, on a task queue of its own. Gone, with its Schedule, when the test is over. */
+/** `worker/main.ts` in a process of its own, on a task queue of its own. Gone, with its Schedules, when the test is over. */
 export async function startWorkerProcess(
   database: TestDatabase,
   ai: { baseUrl: string; apiKey: string; model: string },
@@ -35,6 +35,7 @@ export async function startWorkerProcess(
       TEMPORAL_TASK_QUEUE: taskQueue,
       WORKER_HEALTH_PORT: String(healthPort),
       ORPHAN_SWEEP_INTERVAL_MS: '86400000',
+      LEDGER_SEAL_INTERVAL_MS: '86400000',
       AI_BASE_URL: ai.baseUrl,
       AI_API_KEY: ai.apiKey,
       AI_MODEL: ai.model,
@@ -53,10 +54,13 @@ export async function startWorkerProcess(
     child.kill('SIGKILL');
     const connection = await Connection.connect({ address: inject('temporalAddress') });
     // Other files share this Temporal: nothing may fire on a queue that nobody polls any more.
-    await new Client({ connection }).schedule
-      .getHandle(`settleOrphanedJobs:${taskQueue}`)
-      .delete()
-      .catch(() => {});
+    const { schedule } = new Client({ connection });
+    for (const workflow of ['settleOrphanedJobs', 'sealLedger']) {
+      await schedule
+        .getHandle(`${workflow}:${taskQueue}`)
+        .delete()
+        .catch(() => {});
+    }
     await connection.close();
   });
   return { child, taskQueue, healthUrl: `http://127.0.0.1:${healthPort}`, output: () => output, ended };

@@ -30,6 +30,8 @@ afterAll(async () => {
 test('C6: a worker that is asked to end finishes the operation it is at, then exits 0', async () => {
   const { child, taskQueue, healthUrl, ended } = await startWorkerProcess(database, neighbour.standIn);
   await until(async () => (await fetch(`${healthUrl}/readyz`).catch(() => null))?.ok);
+  const health = await (await fetch(`${healthUrl}/readyz`)).json();
+  expect(health).toMatchObject({ outbox: { organizationSignals: { failingOrganizations: 0 } } });
   const organization = await createOrganization(database.superuser);
   const { organizationId } = organization;
   const jobId = await neighbour.admit(organization, {
@@ -78,7 +80,14 @@ test('a worker that polls nothing is not ready, and one whose Temporal is gone i
     pool: database.worker,
     generation: { generate: () => Promise.reject(new Error('nobody asks')) },
   });
-  const server = await serveHealth({ host: '127.0.0.1', port: 0, worker, connection, pool: database.worker });
+  const server = await serveHealth({
+    host: '127.0.0.1',
+    port: 0,
+    worker,
+    connection,
+    pool: database.worker,
+    dispatcher: { lag: () => Promise.resolve({}) },
+  });
   onTestFinished(() => void server.close());
   const { port } = server.address() as { port: number };
   const readiness = async () => {

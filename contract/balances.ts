@@ -1,0 +1,56 @@
+import { z } from 'zod';
+
+export const BALANCES_PATH = '/api/v1/balances';
+
+const tokenAmount = z.int().nonnegative();
+const instant = z.iso.datetime({ offset: false });
+
+/** `at`: what the balances were then, ISO 8601 UTC; an instant ahead is refused. */
+export const balanceQuery = z.strictObject({
+  at: z.iso
+    .datetime({ offset: false, error: 'must be an instant in UTC, for example 2026-01-31T12:00:00Z' })
+    // PostgreSQL knows no year 0.
+    .refine((at) => !at.startsWith('0000'), 'must lie after the year 0')
+    .optional(),
+});
+
+/** Tokens with a source that are neither used, held nor gone. */
+export const liveGrant = z.strictObject({
+  id: z.int(),
+  source: z.string(),
+  priority: z.int(),
+  isPaid: z.boolean(),
+  amount: tokenAmount,
+  remaining: tokenAmount,
+  expiresAt: z.nullable(instant),
+  createdAt: instant,
+});
+
+/**
+ * Answer without `at`. Amounts are whole tokens; `used` and `allocated` are those of the period that runs until
+ * `refreshDate`. `grants` stand in the order in which they are used up; what remains of them adds up to `available`.
+ */
+export const balanceList = z.strictObject({
+  balances: z.array(
+    z.strictObject({
+      tokenType: z.string(),
+      available: tokenAmount,
+      held: tokenAmount,
+      owed: tokenAmount,
+      allocated: tokenAmount,
+      used: z.int(),
+      refreshDate: instant,
+      grants: z.array(liveGrant),
+    }),
+  ),
+});
+export type BalanceList = z.infer<typeof balanceList>;
+
+/** Answer with `at`: what the ledger says was so then. Zeros before the first entry. */
+export const pastBalanceList = z.strictObject({
+  at: instant,
+  balances: z.array(
+    z.strictObject({ tokenType: z.string(), available: tokenAmount, held: tokenAmount, owed: tokenAmount }),
+  ),
+});
+export type PastBalanceList = z.infer<typeof pastBalanceList>;

@@ -1,0 +1,79 @@
+import { z } from 'zod';
+import { TOKEN_TYPES } from '../domain/catalog.ts';
+
+export const LEDGER_PATH = '/api/v1/ledger';
+
+const tokenAmount = z.int().nonnegative();
+const instant = z.iso.datetime({ offset: false });
+
+/**
+ * One entry: `amount` went `from` an account `to` another, and this is what the balance was after it. Numbered from 1
+ * without gaps per organization and token type. Instants have microseconds. `sealNumber`: the seal that covers it; null:
+ * not sealed yet.
+ */
+export const ledgerEntry = z.strictObject({
+  organizationId: z.string(),
+  tokenType: z.string(),
+  entryNumber: z.int().positive(),
+  kind: z.string(),
+  from: z.string(),
+  to: z.string(),
+  amount: z.int().positive(),
+  availableAfter: tokenAmount,
+  heldAfter: tokenAmount,
+  owedAfter: tokenAmount,
+  holdId: z.nullable(z.string()),
+  grantId: z.nullable(z.int()),
+  actor: z.string(),
+  effectiveAt: instant,
+  createdAt: instant,
+  sealNumber: z.nullable(z.int()),
+});
+export type LedgerEntry = z.infer<typeof ledgerEntry>;
+
+/** `nextCursor` is null on the last page. */
+export const ledgerPage = z.strictObject({ entries: z.array(ledgerEntry), nextCursor: z.nullable(z.string()) });
+export type LedgerPage = z.infer<typeof ledgerPage>;
+
+/** A cursor belongs to the list that gave it: the same organization, `tokenType` and `order`. */
+export const ledgerQuery = z.strictObject({
+  tokenType: z.enum(TOKEN_TYPES),
+  limit: z
+    .string()
+    .regex(/^[1-9]\d{0,3}$/, 'must be a whole number from 1 to 1000')
+    .transform(Number)
+    .refine((limit) => limit <= 1_000, 'must be at most 1000')
+    .default(100),
+  order: z.enum(['newest', 'oldest']).default('newest'),
+  cursor: z.string().max(512).optional(),
+});
+
+/**
+ * How far a ledger is sealed: the hash of the last seal, over every entry up to `lastEntry`. The signature is Ed25519 over
+ * the text of docs/guides/LEDGER.md, in base64; `publicKey` is a PEM. Where no key is configured: isSigned false, and nulls.
+ */
+export const ledgerHead = z.strictObject({
+  organizationId: z.string(),
+  tokenType: z.string(),
+  sealNumber: tokenAmount,
+  lastEntry: tokenAmount,
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+  isSigned: z.boolean(),
+  signature: z.nullable(z.string()),
+  publicKey: z.nullable(z.string()),
+});
+export type LedgerHead = z.infer<typeof ledgerHead>;
+
+export const ledgerHeadList = z.strictObject({ heads: z.array(ledgerHead) });
+export type LedgerHeadList = z.infer<typeof ledgerHeadList>;
+
+export const ledgerHeadQuery = z.strictObject({ tokenType: z.enum(TOKEN_TYPES).optional() });
+
+export const EXPORT_FORMATS = ['jsonl', 'csv'] as const;
+export type ExportFormat = (typeof EXPORT_FORMATS)[number];
+
+/** The whole ledger, oldest first: of one token type, or of all, one after the other. */
+export const ledgerExportQuery = z.strictObject({
+  tokenType: z.enum(TOKEN_TYPES).optional(),
+  format: z.enum(EXPORT_FORMATS),
+});
