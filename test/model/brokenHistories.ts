@@ -1,5 +1,5 @@
 import type { Feature, TokenType } from '../../domain/catalog.ts';
-import { type Answer, type Command, decide, type Ledger, newLedger } from './ledger.ts';
+import { type Answer, type Command, decide, type Ending, type Ledger, newLedger } from './ledger.ts';
 import type { RecordedCall } from './ledgerHistory.ts';
 
 /** What a broken ledger would have shown its callers, and beside it what a sound one could. */
@@ -58,12 +58,27 @@ const taken = (available: number, tokenType: TokenType = LEADS): Answer => ({
 
 const capture = (holdId: string, amount: number | null = null): Command => ({ verb: 'capture', holdId, amount });
 const release = (holdId: string): Command => ({ verb: 'release', holdId });
-type Ending = Extract<Answer, { captured: number }>['outcome'];
-const ended = (outcome: Ending, captured: number, returned: number, isRepeat = false): Answer => ({
-  outcome,
+/** What was charged is charge 1, but for what a refusal says: that is no charge of its own. */
+const ended = (outcome: Ending['outcome'], captured: number, returned: number, isRepeat = false): Answer => {
+  const isDone = outcome === 'captured' || outcome === 'released' || outcome === 'lapsed';
+  const chargeId = isDone && captured > 0 ? 'a.1' : null;
+  return { outcome, isRepeat, chargeId, captured: isDone ? captured : 0, returned, capturedInAll: captured };
+};
+const refund = (amount: number, key: string): Command => ({ verb: 'refund', chargeId: 'a.1', amount, key });
+const refunded = (inAll: number, available: number, amount = 15): Answer => ({
+  outcome: amount === 0 ? 'amount_above_charge' : 'refunded',
+  isRepeat: false,
+  refunded: amount,
+  refundedInAll: inAll,
+  charged: 20,
+  available,
+});
+const grow = (key: string, amount: number): Command => ({ verb: 'grow', holdId: 'a', key, amount });
+const grown = (amount: number, available: number, isRepeat = false): Answer => ({
+  outcome: 'grown',
   isRepeat,
-  captured,
-  returned,
+  amount,
+  available,
 });
 const look: Command = { verb: 'look', tokenType: LEADS };
 const sees = (available: number): Answer => ({ available });
@@ -409,14 +424,57 @@ export const BROKEN_HISTORIES: BrokenHistory[] = [
     broken: [
       did(1, 2, hold('a', 20), placed(30)),
       did(3, 4, capture('a'), ended('captured', 20, 0)),
-      did(5, 7, { verb: 'refund', chargeId: 'a.1', amount: 15 }, ended('refunded', 20, 15)),
-      did(6, 8, { verb: 'refund', chargeId: 'a.1', amount: 15 }, ended('refunded', 20, 15)),
+      did(5, 7, refund(15, 'k'), refunded(15, 45)),
+      did(6, 8, refund(15, 'l'), refunded(30, 60)),
     ],
     repaired: [
       did(1, 2, hold('a', 20), placed(30)),
       did(3, 4, capture('a'), ended('captured', 20, 0)),
-      did(5, 7, { verb: 'refund', chargeId: 'a.1', amount: 15 }, ended('refunded', 20, 15)),
-      did(6, 8, { verb: 'refund', chargeId: 'a.1', amount: 15 }, ended('amount_above_charge', 0, 0)),
+      did(5, 7, refund(15, 'k'), refunded(15, 45)),
+      did(6, 8, refund(15, 'l'), refunded(15, 45, 0)),
+    ],
+  },
+  {
+    name: 'a refund under one key gives back twice',
+    broken: [
+      did(1, 2, hold('a', 20), placed(30)),
+      did(3, 4, capture('a'), ended('captured', 20, 0)),
+      did(5, 7, refund(5, 'k'), refunded(5, 35, 5)),
+      did(6, 8, refund(5, 'k'), refunded(10, 40, 5)),
+    ],
+    repaired: [
+      did(1, 2, hold('a', 20), placed(30)),
+      did(3, 4, capture('a'), ended('captured', 20, 0)),
+      did(5, 7, refund(5, 'k'), refunded(5, 35, 5)),
+      did(6, 8, refund(5, 'l'), refunded(10, 40, 5)),
+    ],
+  },
+  {
+    name: 'a hold grows twice under one key',
+    broken: [
+      did(1, 2, hold('a', 20), placed(30)),
+      did(3, 5, grow('k', 10), grown(30, 20)),
+      did(4, 6, grow('k', 10), grown(40, 10)),
+    ],
+    repaired: [
+      did(1, 2, hold('a', 20), placed(30)),
+      did(3, 5, grow('k', 10), grown(30, 20)),
+      did(4, 6, grow('k', 10), grown(30, 20, true)),
+    ],
+  },
+  {
+    name: 'an extended hold lapses at its first end',
+    broken: [
+      did(1, 2, hold('a', 20), placed(30)),
+      did(3, 4, { verb: 'extend', holdId: 'a', lifetimeMs: 3 * HOUR_MS }, { outcome: 'extended' }),
+      wait(5, 6, 2 * HOUR_MS),
+      did(7, 8, look, sees(50)),
+    ],
+    repaired: [
+      did(1, 2, hold('a', 20), placed(30)),
+      did(3, 4, { verb: 'extend', holdId: 'a', lifetimeMs: 3 * HOUR_MS }, { outcome: 'extended' }),
+      wait(5, 6, 2 * HOUR_MS),
+      did(7, 8, look, sees(30)),
     ],
   },
 ];

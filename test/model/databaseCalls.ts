@@ -1,6 +1,16 @@
+import { createHash } from 'node:crypto';
 import pg, { type Pool } from 'pg';
+import type { Coalescer } from '../../db/coalescer.ts';
 import { DatabaseFault } from '../../db/faults.ts';
-import { captureHolds, type HoldRequest, holdTokens, releaseHolds } from '../../db/holds.ts';
+import {
+  captureHolds,
+  extendHolds,
+  growHolds,
+  type HoldPlacement,
+  holdTokens,
+  refundCharge,
+  releaseHolds,
+} from '../../db/holds.ts';
 import { admitJob } from '../../db/jobs.ts';
 import { createPool } from '../../db/pool.ts';
 import { elapse } from '../support/elapse.ts';
@@ -20,34 +30,25 @@ export async function send(
   { organizationId, principal }: TestOrganization,
   rows: readonly Command[],
 ): Promise<Answer[]> {
-  const whose = (row: Command) => ({
-    organizationId,
-    principal: 'isStranger' in row && row.isStranger ? 'user:stranger' : principal,
-  });
-  const only = <V extends Command['verb']>(verb: V) =>
-    rows.filter((row): row is Extract<Command, { verb: V }> => row.verb === verb);
+  const requests = <V extends Command['verb']>(verb: V) =>
+    rows
+      .filter((row): row is Extract<Command, { verb: V }> => row.verb === verb)
+      .map((row) => ({ ...row, organizationId, principal: principalOf(row, principal) }));
   const [first] = rows;
   switch (first?.verb) {
-    case 'hold': {
+    case 'hold':
       if (first.isOfJob) return [await admit(api, { organizationId, principal }, first)];
-      const holds = only('hold').map((row): HoldRequest => ({ ...row, ...whose(row) }));
-      return (await holdTokens(api, holds)).map(({ outcome, isRepeat, tokenType, available }) => ({
-        outcome,
-        isRepeat,
-        tokenType,
-        available,
-      }));
-    }
+      return (await holdTokens(api, requests('hold'))).map(placed);
     case 'capture':
-      return captureHolds(
-        api,
-        only('capture').map((row) => ({ ...row, ...whose(row) })),
-      );
+      return captureHolds(api, requests('capture'));
     case 'release':
-      return releaseHolds(
-        api,
-        only('release').map((row) => ({ ...row, ...whose(row) })),
-      );
+      return releaseHolds(api, requests('release'));
+    case 'extend':
+      return (await extendHolds(api, requests('extend'))).map(({ outcome }) => ({ outcome }));
+    case 'grow':
+      return growHolds(api, requests('grow'));
+    case 'refund':
+      return [await giveBack(api, organizationId, { ...first, principal: principalOf(first, principal) })];
     case 'adjust':
       return [await adjust(superuser, organizationId, first)];
     case 'grant': {
@@ -69,8 +70,60 @@ export async function send(
     case 'inspect':
       return [await inspect(superuser, organizationId, first)];
     default:
-      throw new Error(`the database is not asked to ${first?.verb} yet`);
+      throw new Error('a call has rows');
   }
+}
+
+/** The verbs that a process gathers, row by row. */
+export function isGathered(row: Command): row is Extract<Command, { verb: keyof Coalescer }> {
+  return ['hold', 'capture', 'release', 'extend', 'grow'].includes(row.verb);
+}
+
+/** One row as a process sends it: together with what others ask meanwhile. */
+export async function sendThrough(
+  coalescer: Coalescer,
+  { organizationId, principal }: TestOrganization,
+  row: Extract<Command, { verb: keyof Coalescer }>,
+): Promise<Answer> {
+  const whose = { organizationId, principal: principalOf(row, principal) };
+  switch (row.verb) {
+    case 'hold':
+      return placed(await coalescer.hold({ ...row, ...whose }));
+    case 'capture':
+      return coalescer.capture({ ...row, ...whose });
+    case 'release':
+      return coalescer.release({ ...row, ...whose });
+    case 'extend':
+      return { outcome: (await coalescer.extend({ ...row, ...whose })).outcome };
+    case 'grow':
+      return coalescer.grow({ ...row, ...whose });
+  }
+}
+
+const principalOf = (row: Command, member: string): string =>
+  'isStranger' in row && row.isStranger ? 'user:stranger' : member;
+
+function placed({ outcome, isRepeat, tokenType, available }: HoldPlacement): Answer {
+  return { outcome, isRepeat, tokenType, available };
+}
+
+async function giveBack(
+  api: Pool,
+  organizationId: string,
+  { chargeId, amount, key, principal }: Extract<Command, { verb: 'refund' }> & { principal: string },
+): Promise<Answer> {
+  const requestHash = createHash('sha256').update(`${chargeId} ${amount}`).digest();
+  const { outcome, isRepeat, refunded, refundedInAll, charged, available } = await refundCharge(api, {
+    organizationId,
+    principal,
+    chargeId,
+    amount,
+    reason: 'it was of no use',
+    idempotency: { key, requestHash },
+  });
+  // What is said beside this one refusal is about the hold, if there is one.
+  const said = outcome === 'charge_unknown' ? null : { refunded, refundedInAll, charged, available };
+  return { outcome, isRepeat, ...(said ?? { refunded: null, refundedInAll: null, charged: null, available: null }) };
 }
 
 /** The same over a connection that the server ends meanwhile: null where that was before the answer came. */

@@ -26,15 +26,21 @@ const hold = (holdId: string, amount: number, lifetimeMs = HOUR_MS): Command => 
   amount,
   lifetimeMs,
 });
+/** With a key: one that leaves the hold open. */
 const capture = (holdId: string, amount: number | null = null, key?: string): Command => ({
   verb: 'capture',
   holdId,
   amount,
-  ...(key === undefined ? {} : { key }),
+  ...(key === undefined ? {} : { key, isLast: false }),
 });
 const release = (holdId: string): Command => ({ verb: 'release', holdId });
 const grow = (holdId: string, key: string, amount: number): Command => ({ verb: 'grow', holdId, key, amount });
-const refund = (chargeId: string, amount: number | null): Command => ({ verb: 'refund', chargeId, amount });
+const refund = (chargeId: string, amount: number | null, key = `${chargeId} ${amount}`): Command => ({
+  verb: 'refund',
+  chargeId,
+  amount,
+  key,
+});
 const grant = (amount: number, priority: number, isPaid: boolean, lifetimeMs: number | null): Command => ({
   verb: 'grant',
   tokenType: LEADS,
@@ -56,6 +62,7 @@ describe('refusals', () => {
     ['lifetime_invalid', pro, [hold('a', 60, 0)]],
     ['id_reused', pro, [hold('a', 5), hold('a', 60)]],
     ['feature_not_available', newLedger('starter'), [hold('a', 60)]],
+    ['limit_reached', newLedger('pro', { limits: { [LEADS]: 20 } }), [hold('a', 60)]],
     ['tokens_insufficient', pro, [hold('a', 60)]],
   ];
   const ends: [string, Ledger, Command[]][] = [
@@ -65,8 +72,16 @@ describe('refusals', () => {
     ['hold_captured', pro, [hold('a', 5), capture('a', 3), capture('a', 0)]],
     ['hold_released', pro, [hold('a', 5), release('a'), capture('a', 0)]],
     ['hold_lapsed', pro, [hold('a', 5), elapse(HOUR_MS), capture('a', 0)]],
-    ['amount_invalid', pro, [hold('a', 5), capture('a', 0)]],
+    ['key_reused', pro, [hold('a', 5), capture('a', 3, 'k'), release('a'), capture('a', 0, 'k')]],
+    ['amount_invalid', pro, [hold('a', 5), capture('a', 0, '')]],
+    ['key_invalid', pro, [hold('a', 5), capture('a', 6, '')]],
     ['amount_above_hold', pro, [hold('a', 5), capture('a', 6)]],
+    [
+      'limit_reached',
+      newLedger('pro', { aboveHold: 'draw', limits: { [LEADS]: 20 } }),
+      [hold('a', 5), capture('a', 60)],
+    ],
+    ['tokens_insufficient', newLedger('pro', { aboveHold: 'draw' }), [hold('a', 5), capture('a', 60)]],
   ];
   it.each([...holds, ...ends])('%s', (refusal, ledger, rows) => {
     expect(outcomes(ledger, ...rows).at(-1)).toBe(refusal);
@@ -90,6 +105,27 @@ it('grants burn by priority, soonest expiry, free before paid, oldest; the rest 
   expect(left(hold('a', 9))).toEqual({ available: 56, held: 9, grants: [50, 1, 2, 3, 0] });
   expect(left(hold('a', 63))).toEqual({ available: 2, held: 63, grants: [0, 1, 1, 0, 0] });
   expect(left(hold('a', 63), capture('a', 10))).toEqual({ available: 55, held: 0, grants: [50, 1, 2, 2, 0] });
+});
+
+it('a limit counts what is held or charged, and not what came back', () => {
+  const rows = [hold('a', 20), release('a'), hold('b', 15), capture('b', 10), hold('c', 11), hold('d', 10)];
+  const { answers } = played(newLedger('pro', { limits: { [LEADS]: 20 } }), ...rows, refund('b.1', 4), hold('e', 4));
+  expect(answers.map((answer) => 'outcome' in answer && answer.outcome)).toEqual([
+    'held',
+    'released',
+    'held',
+    'captured',
+    'limit_reached',
+    'held',
+    'refunded',
+    'held',
+  ]);
+});
+
+it('of a batch of captures the plain ones come first: what they give back can be drawn', () => {
+  const { ledger } = played(newLedger('pro', { aboveHold: 'draw' }), hold('a', 10), hold('b', 40));
+  const { answers } = decide(ledger, [capture('a', 20), capture('b', 30)]);
+  expect(answers).toMatchObject([{ outcome: 'captured', captured: 20 }, { outcome: 'captured' }]);
 });
 
 it('what comes back to a grant that is over: the plan’s stays expired, other tokens live on for seven days', () => {
@@ -124,10 +160,10 @@ it('partial captures leave the hold open; the last one gives the rest back', () 
   const rows = [hold('a', 20), capture('a', 5, 'one'), capture('a', 5, 'one'), capture('a', 7, 'two'), capture('a', 3)];
   const { ledger, answers } = played(pro, ...rows, inspect);
   expect(answers.slice(1)).toEqual([
-    { outcome: 'held', isRepeat: false, captured: 5, returned: 0 },
-    { outcome: 'held', isRepeat: true, captured: 5, returned: 0 },
-    { outcome: 'held', isRepeat: false, captured: 12, returned: 0 },
-    { outcome: 'captured', isRepeat: false, captured: 15, returned: 5 },
+    { outcome: 'captured', isRepeat: false, chargeId: 'a.1', captured: 5, returned: 0, capturedInAll: 5 },
+    { outcome: 'captured', isRepeat: true, chargeId: 'a.1', captured: 5, returned: 0, capturedInAll: 5 },
+    { outcome: 'captured', isRepeat: false, chargeId: 'a.2', captured: 7, returned: 0, capturedInAll: 12 },
+    { outcome: 'captured', isRepeat: false, chargeId: 'a.3', captured: 3, returned: 5, capturedInAll: 15 },
     { available: 35, held: 0, grants: [35] },
   ]);
   const again = outcomes(
@@ -138,7 +174,7 @@ it('partial captures leave the hold open; the last one gives the rest back', () 
     capture('a', 7, 'two'),
     capture('a', 8, 'two'),
   );
-  expect(again).toEqual(['captured', 'hold_captured', 'hold_captured', 'held', 'key_reused']);
+  expect(again).toEqual(['captured', 'hold_captured', 'hold_captured', 'captured', 'key_reused']);
 });
 
 it.each([
@@ -161,14 +197,30 @@ it('the repeat of a capture asks what the first one asked, also where less was c
   expect(ends(5, null, 4)).toEqual(['captured', 'hold_captured']);
 });
 
+it('a refund under a known key is its repeat, whatever became of the charge', () => {
+  const { ledger } = played(pro, hold('a', 15), capture('a'));
+  const { answers } = played(ledger, refund('a.1', 7, 'k'), refund('a.1', 7, 'k'), refund('a.1', 8, 'k'), inspect);
+  expect(answers.slice(0, 3)).toMatchObject([{ isRepeat: false }, { isRepeat: true }, { outcome: 'key_reused' }]);
+  expect(answers[3]).toEqual({ available: 42, held: 0, grants: [42] });
+});
+
+it('a hold charged to the last token ends without a charge, and a repeat of that end is one', () => {
+  const { answers } = played(pro, hold('a', 5), capture('a', 5, 'k'), capture('a'), capture('a'));
+  const ended = { outcome: 'captured', chargeId: null, captured: 0, returned: 0, capturedInAll: 5 };
+  expect(answers.slice(2)).toMatchObject([
+    { ...ended, isRepeat: false },
+    { ...ended, isRepeat: true },
+  ]);
+});
+
 it('a charge is refunded up to its amount, to the grants that were burnt last', () => {
   const { ledger } = played(pro, grant(10, 50, false, null), hold('a', 15), capture('a'));
   const { answers } = played(ledger, refund('a.1', 7), inspect, refund('a.1', 9), refund('a.1', null), inspect);
   expect(answers).toMatchObject([
-    { outcome: 'refunded', returned: 7 },
+    { outcome: 'refunded', refunded: 7, refundedInAll: 7, charged: 15, available: 52 },
     { available: 52, grants: [50, 2] },
     { outcome: 'amount_above_charge' },
-    { outcome: 'refunded', returned: 15 },
+    { outcome: 'refunded', refunded: 8, refundedInAll: 15 },
     { available: 60, grants: [50, 10] },
   ]);
   expect(outcomes(ledger, refund('a.2', 1), refund('b.1', 1), refund('a.1', 0))).toEqual([

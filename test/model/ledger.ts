@@ -7,13 +7,21 @@ import {
   TOKEN_TYPES,
   type TokenType,
 } from '../../domain/catalog.ts';
-import type { HoldEndRefusal, HoldRefusal } from '../../domain/refusals.ts';
+import type {
+  ExtensionRefusal,
+  GrowthRefusal,
+  HoldEndRefusal,
+  HoldRefusal,
+  RefundRefusal,
+} from '../../domain/refusals.ts';
+import { endHold, extend, grow, isPlain, refund } from './steps.ts';
+import { availableOf, DAY_MS, isAmount, isLifetime, isOf, isWithinLimit, settleTime, sum, take } from './tokens.ts';
 
 /**
  * What one organization's ledger answers, said as plainly as it can be: no database, no clock, no batches, no speed. The
  * SQL functions must give the same answers (schedules.test.ts), one call at a time and with many in flight.
  *
- * Left out: debts, periods, limits, jobs other than that their holds are theirs.
+ * Left out: debts, periods, limits of a day, jobs other than that their holds are theirs.
  */
 export interface Ledger {
   readonly plan: Plan;
@@ -21,11 +29,15 @@ export interface Ledger {
   readonly aboveHold: 'refuse' | 'cap' | 'draw';
   /** Pooled tokens: the types that a feature may be paid with when its own do not suffice, in this order. */
   readonly fallbacks: Partial<Record<Feature, readonly TokenType[]>>;
+  /** The most that the organization's keys may use of a type in the period, each of which is the one that calls. */
+  readonly limits: Partial<Record<TokenType, number>>;
   /** Milliseconds, and the same for every row of a call. Each change comes a moment after the one before. */
   now: number;
   /** Oldest first. */
   grants: Grant[];
   holds: Record<string, Hold>;
+  /** By their keys: what was asked and answered. */
+  refunds: Record<string, { asked: string; answer: Refund }>;
 }
 
 export interface Grant {
@@ -40,12 +52,12 @@ export interface Grant {
 }
 
 /** Tokens and the grant that they came from, by its place in `grants`. */
-interface Part {
+export interface Part {
   grant: number;
   amount: number;
 }
 
-interface Hold {
+export interface Hold {
   feature: Feature;
   tokenType: TokenType;
   isOfJob: boolean;
@@ -53,18 +65,22 @@ interface Hold {
   expiresAt: number;
   /** As asked for; a repeat must ask the same. */
   asked: number;
+  lifetimeMs: number;
   /** All ever set aside, grows included. */
   amount: number;
   /** What is neither charged nor given back, in the order taken. */
   open: Part[];
-  charges: Charge[];
-  grows: Record<string, number>;
+  /** Each is a charge, but for a last one that found nothing left to charge. */
+  captures: Capture[];
+  /** By their keys. */
+  grows: Record<string, { amount: number; available: number }>;
 }
 
-interface Charge {
+interface Capture {
   key: string | null;
-  /** As asked for, where null asked for all that was open; a repeat must ask the same. */
-  asked: number;
+  isLast: boolean;
+  /** As asked for; a repeat must ask the same. Null asked for all that was open. */
+  asked: number | null;
   open: number;
   amount: number;
   /** What is not refunded, in the order burnt. */
@@ -78,10 +94,10 @@ export type Command =
   | Asked<{ verb: 'hold'; holdId: string; feature: Feature; amount: number; lifetimeMs: number; isOfJob?: boolean }>
   | Asked<{ verb: 'extend'; holdId: string; lifetimeMs: number }>
   | Asked<{ verb: 'grow'; holdId: string; key: string; amount: number }>
-  /** An amount of null is all that is held. With a key the hold stays open. */
-  | Asked<{ verb: 'capture'; holdId: string; amount: number | null; key?: string }>
+  /** An amount of null is all that is open. */
+  | Asked<{ verb: 'capture'; holdId: string; amount: number | null; key?: string; isLast?: boolean }>
   | Asked<{ verb: 'release'; holdId: string }>
-  | Asked<{ verb: 'refund'; chargeId: string; amount: number | null }>
+  | Asked<{ verb: 'refund'; chargeId: string; amount: number | null; key: string }>
   | { verb: 'adjust'; tokenType: TokenType; change: number }
   | {
       verb: 'grant';
@@ -99,21 +115,39 @@ export type Command =
 
 export type Answer =
   | { outcome: Hold['state'] | HoldRefusal; isRepeat: boolean; tokenType: TokenType | null; available: number | null }
-  | { outcome: Hold['state'] | HoldEndRefusal | Later; isRepeat: boolean; captured: number; returned: number }
+  | Ending
+  | Growth
+  | Refund
+  | { outcome: 'extended' | ExtensionRefusal }
   | { outcome: 'adjusted' | 'granted' | 'elapsed' | 'adjustment_refused' }
   | { available: number }
   | { available: number; held: number; grants: number[] };
-/** Refusals and outcomes of what domain/refusals.ts does not have yet. */
-type Later =
-  | 'extended'
-  | 'grown'
-  | 'refunded'
-  | Extract<HoldRefusal, 'lifetime_invalid' | 'tokens_insufficient'>
-  | 'key_reused'
-  | 'charge_unknown'
-  | 'amount_above_charge';
+export interface Ending {
+  outcome: 'captured' | 'released' | 'lapsed' | HoldEndRefusal;
+  isRepeat: boolean;
+  chargeId: string | null;
+  captured: number;
+  returned: number;
+  capturedInAll: number;
+}
+export interface Growth {
+  outcome: 'grown' | GrowthRefusal;
+  isRepeat: boolean;
+  amount: number | null;
+  available: number | null;
+}
+export interface Refund {
+  outcome: 'refunded' | RefundRefusal;
+  isRepeat: boolean;
+  refunded: number | null;
+  refundedInAll: number | null;
+  charged: number | null;
+  available: number | null;
+}
 
-export function newLedger(plan: Plan, settings: Partial<Pick<Ledger, 'aboveHold' | 'fallbacks'>> = {}): Ledger {
+export type Settings = Pick<Ledger, 'aboveHold' | 'fallbacks' | 'limits'>;
+
+export function newLedger(plan: Plan, settings: Partial<Settings> = {}): Ledger {
   // A period is never over here: its end only has to come after everything that a schedule dates.
   const allowances = TOKEN_TYPES.filter((tokenType) => TOKEN_LIMITS[plan][tokenType] > 0).map((tokenType) => ({
     tokenType,
@@ -123,12 +157,13 @@ export function newLedger(plan: Plan, settings: Partial<Pick<Ledger, 'aboveHold'
     expiresAt: 28 * DAY_MS,
     remaining: TOKEN_LIMITS[plan][tokenType],
   }));
-  return { plan, aboveHold: 'refuse', fallbacks: {}, now: 0, grants: allowances, holds: {}, ...settings };
+  const rules = { aboveHold: 'refuse', fallbacks: {}, limits: {} } as const;
+  return { plan, ...rules, now: 0, grants: allowances, holds: {}, refunds: {}, ...settings };
 }
 
 /**
- * The rows of one call, decided one after the other at one instant; holds balance by balance, in the order of their names.
- * The ledger that is handed in stays as it is, and is answered itself where nothing changed.
+ * The rows of one call, decided one after the other at one instant, in the order given; of captures and releases the plain
+ * ones first. The ledger that is handed in stays as it is, and is answered itself where nothing changed.
  */
 export function decide(before: Ledger, rows: readonly Command[]): { ledger: Ledger; answers: Answer[] } {
   const ledger = copyOf(before);
@@ -136,16 +171,16 @@ export function decide(before: Ledger, rows: readonly Command[]): { ledger: Ledg
   settleTime(ledger);
   const answers: Answer[] = [];
   const order = rows
-    .map((row, index) => ({ row, index }))
-    .toSorted((a, b) => balanceOf(a.row).localeCompare(balanceOf(b.row)));
+    .map((row, index) => ({ row, index, isPlain: isPlain(ledger, row, rows) }))
+    .toSorted((a, b) => Number(b.isPlain) - Number(a.isPlain));
   for (const { row, index } of order) answers[index] = answerTo(ledger, row);
   const isUnchanged = keyOf(ledger) === keyOf({ ...before, now: before.now + 1 });
   return { ledger: isUnchanged ? before : ledger, answers };
 }
 
 /** Equal for ledgers that are the same in everything. */
-export function keyOf({ now, grants, holds }: Ledger): string {
-  return JSON.stringify([now, grants, holds]);
+export function keyOf({ now, grants, holds, refunds }: Ledger): string {
+  return JSON.stringify([now, grants, holds, refunds]);
 }
 
 function copyOf(ledger: Ledger): Ledger {
@@ -154,27 +189,26 @@ function copyOf(ledger: Ledger): Ledger {
     {
       ...hold,
       open: copyOfParts(hold.open),
-      charges: hold.charges.map((charge) => ({ ...charge, parts: copyOfParts(charge.parts) })),
+      captures: hold.captures.map((capture) => ({ ...capture, parts: copyOfParts(capture.parts) })),
       grows: { ...hold.grows },
     },
   ]);
-  return { ...ledger, grants: ledger.grants.map((grant) => ({ ...grant })), holds: Object.fromEntries(holds) };
+  const grants = ledger.grants.map((grant) => ({ ...grant }));
+  return { ...ledger, grants, holds: Object.fromEntries(holds), refunds: { ...ledger.refunds } };
 }
 const copyOfParts = (parts: readonly Part[]): Part[] => parts.map((part) => ({ ...part }));
-
-function balanceOf(row: Command): string {
-  return row.verb === 'hold' && isFeature(row.feature) ? FEATURE_TOKEN_TYPES[row.feature] : '';
-}
 
 function answerTo(ledger: Ledger, command: Command): Answer {
   switch (command.verb) {
     case 'hold':
       return hold(ledger, command);
     case 'extend':
+      return extend(ledger, command);
     case 'grow':
+      return grow(ledger, command);
     case 'capture':
     case 'release':
-      return changeHold(ledger, command);
+      return endHold(ledger, command);
     case 'refund':
       return refund(ledger, command);
     case 'adjust':
@@ -223,12 +257,16 @@ function hold(ledger: Ledger, asked: Extract<Command, { verb: 'hold' }>): Answer
   });
   const seen = ledger.holds[holdId];
   if (seen !== undefined) {
-    const isSame = seen.feature === feature && seen.asked === amount && seen.isOfJob === isOfJob;
+    const isSame =
+      seen.feature === feature && seen.asked === amount && seen.isOfJob === isOfJob && seen.lifetimeMs === lifetimeMs;
     return isSame ? answer(seen.state, seen.tokenType, true) : answer('id_reused');
   }
   if (TOKEN_LIMITS[ledger.plan][own] === 0) return answer('feature_not_available');
-  const tokenType = [own, ...(ledger.fallbacks[feature] ?? [])].find((type) => availableOf(ledger, type) >= amount);
-  if (tokenType === undefined) return answer('tokens_insufficient');
+  // The first type that bears the whole hold; its own is the one that is short where none does.
+  const bearing = [own, ...(ledger.fallbacks[feature] ?? [])].find((type) => availableOf(ledger, type) >= amount);
+  const tokenType = bearing ?? own;
+  if (!isWithinLimit(ledger, tokenType, amount)) return answer('limit_reached', tokenType);
+  if (bearing === undefined) return answer('tokens_insufficient');
 
   ledger.holds[holdId] = {
     feature,
@@ -237,100 +275,13 @@ function hold(ledger: Ledger, asked: Extract<Command, { verb: 'hold' }>): Answer
     state: 'held',
     expiresAt: ledger.now + lifetimeMs,
     asked: amount,
+    lifetimeMs,
     amount,
     open: take(ledger, tokenType, amount),
-    charges: [],
+    captures: [],
     grows: {},
   };
   return answer('held', tokenType);
-}
-
-/** In the order of HOLD_END_REFUSALS. */
-function changeHold(
-  ledger: Ledger,
-  asked: Extract<Command, { verb: 'extend' | 'grow' | 'capture' | 'release' }>,
-): Answer {
-  const hold = ledger.holds[asked.holdId];
-  const refused = (outcome: HoldEndRefusal | Later): Answer => ({ outcome, isRepeat: false, captured: 0, returned: 0 });
-  if (asked.isStranger) return refused('not_a_member');
-  if (hold === undefined) return refused('hold_unknown');
-  if (hold.isOfJob) return refused('hold_of_a_job');
-
-  const captured = () => hold.charges.reduce((total, charge) => total + charge.amount, 0);
-  const answer = (outcome: Hold['state'] | HoldEndRefusal | Later, isRepeat = false): Answer => ({
-    outcome,
-    isRepeat,
-    captured: captured(),
-    returned: hold.state === 'held' ? 0 : hold.amount - captured(),
-  });
-
-  if (asked.verb === 'grow' && hold.grows[asked.key] !== undefined)
-    return hold.grows[asked.key] === asked.amount ? answer('grown', true) : refused('key_reused');
-  const charged = asked.verb === 'capture' && hold.charges.find(({ key }) => key === (asked.key ?? null));
-  const isChargedAlike = charged && charged.asked === (asked.amount ?? charged.open);
-  if (charged && asked.key !== undefined) return isChargedAlike ? answer('held', true) : refused('key_reused');
-
-  if (hold.state !== 'held') {
-    const isRepeat = isChargedAlike || (asked.verb === 'release' && hold.state !== 'captured');
-    return isRepeat ? answer(hold.state, true) : answer(`hold_${hold.state}`);
-  }
-
-  switch (asked.verb) {
-    case 'extend':
-      if (!isLifetime(asked.lifetimeMs)) return refused('lifetime_invalid');
-      hold.expiresAt = ledger.now + asked.lifetimeMs;
-      return answer('extended');
-    case 'grow':
-      if (!isAmount(asked.amount)) return refused('amount_invalid');
-      if (availableOf(ledger, hold.tokenType) < asked.amount) return refused('tokens_insufficient');
-      hold.open.push(...take(ledger, hold.tokenType, asked.amount));
-      hold.amount += asked.amount;
-      hold.grows[asked.key] = asked.amount;
-      return answer('grown');
-    case 'release':
-      end(ledger, hold, 'released');
-      return answer('released');
-    case 'capture': {
-      const open = sum(hold.open);
-      let amount = asked.amount ?? open;
-      if (!isAmount(amount)) return refused('amount_invalid');
-      if (amount > open) {
-        if (ledger.aboveHold === 'refuse') return refused('amount_above_hold');
-        if (ledger.aboveHold === 'cap') amount = open;
-        else {
-          if (availableOf(ledger, hold.tokenType) < amount - open) return refused('tokens_insufficient');
-          hold.amount += amount - open;
-          hold.open.push(...take(ledger, hold.tokenType, amount - open));
-        }
-      }
-      hold.charges.push({
-        key: asked.key ?? null,
-        asked: asked.amount ?? open,
-        open,
-        amount,
-        parts: splitOff(hold.open, amount),
-      });
-      if (asked.key !== undefined) return answer('held');
-      end(ledger, hold, 'captured');
-      return answer('captured');
-    }
-  }
-}
-
-/** Ids of charges are `{holdId}.{n}`, n from 1. What was burnt last comes back first. */
-function refund(ledger: Ledger, { chargeId, amount, isStranger }: Extract<Command, { verb: 'refund' }>): Answer {
-  const refused = (outcome: HoldEndRefusal | Later): Answer => ({ outcome, isRepeat: false, captured: 0, returned: 0 });
-  if (isStranger) return refused('not_a_member');
-  const [, holdId = '', number = 0] = /^(.*)\.(\d+)$/.exec(chargeId) ?? [];
-  const charge = ledger.holds[holdId]?.charges[Number(number) - 1];
-  if (charge === undefined) return refused('charge_unknown');
-  const wanted = amount ?? sum(charge.parts);
-  if (!isAmount(wanted)) return refused('amount_invalid');
-  if (wanted > sum(charge.parts)) return refused('amount_above_charge');
-  const burntLast = charge.parts.toReversed();
-  giveBack(ledger, splitOff(burntLast, wanted), ledger.now);
-  charge.parts = burntLast.reverse();
-  return { outcome: 'refunded', isRepeat: false, captured: charge.amount, returned: charge.amount - sum(charge.parts) };
 }
 
 function adjust(ledger: Ledger, { tokenType, change }: Extract<Command, { verb: 'adjust' }>): Answer {
@@ -346,87 +297,4 @@ function adjust(ledger: Ledger, { tokenType, change }: Extract<Command, { verb: 
       remaining: change,
     });
   return { outcome: 'adjusted' };
-}
-
-/** What fell due takes effect in the order in which it did; at one instant holds lapse first, then grants expire. */
-function settleTime(ledger: Ledger): void {
-  for (;;) {
-    const lapsing = earliest(Object.values(ledger.holds).filter(({ state }) => state === 'held'));
-    const expiring = earliest(ledger.grants.filter(({ remaining }) => remaining > 0));
-    const due = earliest([lapsing, expiring].filter((one) => one !== undefined));
-    if (due === undefined || due.expiresAt! > ledger.now) return;
-    if (due === lapsing) end(ledger, lapsing, 'lapsed', lapsing.expiresAt);
-    else expiring!.remaining = 0;
-  }
-}
-
-function end(ledger: Ledger, hold: Hold, state: 'captured' | 'released' | 'lapsed', at = ledger.now): void {
-  giveBack(ledger, hold.open, at);
-  hold.open = [];
-  hold.state = state;
-}
-
-/** From the live grants in burn order: priority, soonest expiry, free before paid, oldest. The caller knows that they suffice. */
-function take(ledger: Ledger, tokenType: TokenType, amount: number): Part[] {
-  const burning = ledger.grants
-    .map((grant, index) => ({ grant, index }))
-    .filter(({ grant }) => grant.tokenType === tokenType && grant.remaining > 0)
-    .toSorted(
-      ({ grant: a, index: i }, { grant: b, index: j }) =>
-        a.priority - b.priority ||
-        (a.expiresAt === b.expiresAt ? 0 : (a.expiresAt ?? Infinity) - (b.expiresAt ?? Infinity)) ||
-        Number(a.isPaid) - Number(b.isPaid) ||
-        i - j,
-    )
-    .map(({ grant, index }) => ({ grant: index, amount: grant.remaining }));
-  const taken = splitOff(burning, amount);
-  for (const part of taken) ledger.grants[part.grant]!.remaining -= part.amount;
-  return taken;
-}
-
-/** To where they came from. A plan's tokens whose time is over stay expired; others live on for seven days of grace. */
-function giveBack(ledger: Ledger, parts: readonly Part[], at: number): void {
-  for (const { grant: index, amount } of parts) {
-    const grant = ledger.grants[index]!;
-    const isOver = grant.expiresAt !== null && grant.expiresAt < at;
-    if (isOver && grant.isOfPlan) continue;
-    if (isOver) grant.expiresAt = at + 7 * DAY_MS;
-    grant.remaining += amount;
-  }
-}
-
-/** Takes the first `amount` tokens out of the parts. */
-function splitOff(parts: Part[], amount: number): Part[] {
-  const taken: Part[] = [];
-  for (let wanted = amount; wanted > 0; ) {
-    const first = parts[0]!;
-    const part = Math.min(wanted, first.amount);
-    taken.push({ grant: first.grant, amount: part });
-    first.amount -= part;
-    wanted -= part;
-    if (first.amount === 0) parts.shift();
-  }
-  return taken;
-}
-
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
-
-const availableOf = (ledger: Ledger, tokenType: TokenType): number =>
-  ledger.grants.filter(isOf({ tokenType })).reduce((total, grant) => total + grant.remaining, 0);
-const isOf =
-  ({ tokenType }: { tokenType: TokenType }) =>
-  (one: { tokenType: TokenType }): boolean =>
-    one.tokenType === tokenType;
-const isAmount = (amount: number | null): amount is number =>
-  amount !== null && amount > 0 && amount <= Number.MAX_SAFE_INTEGER;
-const isLifetime = (lifetimeMs: number): boolean => lifetimeMs > 0 && lifetimeMs <= 366 * DAY_MS;
-const sum = (parts: readonly Part[]): number => parts.reduce((total, part) => total + part.amount, 0);
-
-/** Of equals the first: holds are named before grants, and older before younger. */
-function earliest<T extends { expiresAt: number | null }>(all: readonly T[]): T | undefined {
-  return all.reduce<T | undefined>((first, one) => {
-    if (one.expiresAt === null) return first;
-    return first === undefined || one.expiresAt < first.expiresAt! ? one : first;
-  }, undefined);
 }

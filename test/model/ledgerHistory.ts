@@ -14,34 +14,43 @@ export interface RecordedCall {
 
 type LedgerOperation = Operation<readonly Command[], readonly Answer[]>;
 
-/** What cannot be explained of a history, as text for a person; null when all of it can. */
-export function findContradiction(initial: Ledger, history: readonly RecordedCall[]): string | null {
-  for (const operations of objectsOf(initial, history)) {
-    const verdict = explain(operations, modelFrom(initial));
-    // A search that was given up has found nothing: what it cannot tell is left to the invariants and to narrower schedules.
-    if (verdict.isLinearizable || !verdict.isCertain) continue;
-    return [NO_ORDER, ...verdict.prefix.map(lineOf)].join('\n  ');
-  }
-  return null;
+export interface Finding {
+  /** As text for a person; null where there is none. */
+  contradiction: string | null;
+  /** Searches for an order that were given up: nothing is known of these. */
+  givenUp: number;
 }
 
-/** The first answer of a history without overlaps that is not the model's, as text; null when all are. */
-export function findDifference(initial: Ledger, history: readonly RecordedCall[]): string | null {
+/** What cannot be explained of a history. */
+export function findContradiction(initial: Ledger, history: readonly RecordedCall[]): Finding {
+  let givenUp = 0;
+  for (const operations of objectsOf(initial, history)) {
+    const verdict = explain(operations, modelFrom(initial));
+    if (verdict.isLinearizable) continue;
+    if (verdict.isCertain) return { contradiction: [NO_ORDER, ...verdict.prefix.map(lineOf)].join('\n  '), givenUp };
+    givenUp += 1;
+  }
+  return { contradiction: null, givenUp };
+}
+
+/** The first answer of a history without overlaps that is not the model's. */
+export function findDifference(initial: Ledger, history: readonly RecordedCall[]): Finding {
   let ledger = initial;
   for (const [index, call] of history.entries()) {
     const expected = decide(ledger, call.rows);
     if (!isSame(expected.answers, call.answers ?? [])) {
       const before = history.slice(0, index).map(lineOf);
-      return [
+      const contradiction = [
         'The last of these is not what the model answers:',
         ...before,
         lineOf(call),
         `model: ${JSON.stringify(expected.answers)}`,
       ].join('\n  ');
+      return { contradiction, givenUp: 0 };
     }
     ledger = expected.ledger;
   }
-  return null;
+  return { contradiction: null, givenUp: 0 };
 }
 
 export const NO_ORDER = 'No order of these calls gives these answers:';
@@ -85,7 +94,7 @@ function touchedBy({ fallbacks }: Ledger, row: Command): string[] {
     case 'release':
       return [`hold ${row.holdId}`];
     case 'refund':
-      return [`hold ${row.chargeId.replace(/\.\d+$/, '')}`];
+      return [`hold ${row.chargeId.replace(/\.\d+$/, '')}`, `refund ${row.key}`];
     case 'elapse':
       return [];
     default:

@@ -1,8 +1,10 @@
+import { createCoalescer } from '../../db/coalescer.ts';
 import { withdrawJob } from '../../db/jobs.ts';
 import { createOrganization } from '../support/organization.ts';
-import { type LedgerDatabase, send, sendAndCut } from './databaseCalls.ts';
-import { type Answer, type Command, decide, type Ledger, newLedger } from './ledger.ts';
+import { isGathered, type LedgerDatabase, send, sendAndCut, sendThrough } from './databaseCalls.ts';
+import { type Answer, type Command, decide, type Ledger, newLedger, type Settings } from './ledger.ts';
 import type { RecordedCall } from './ledgerHistory.ts';
+import { placeByEntries } from './places.ts';
 import { JOB, type Schedule } from './schedule.ts';
 
 /** Plays a schedule on a new organization of a real database, and answers what its callers saw. */
@@ -11,7 +13,8 @@ export async function play(
   schedule: Schedule,
 ): Promise<{ initial: Ledger; history: RecordedCall[] }> {
   const organization = await createOrganization(database.superuser, schedule.plan);
-  let initial = newLedger(schedule.plan);
+  await rule(database, organization.organizationId, schedule.settings);
+  let initial = newLedger(schedule.plan, schedule.settings);
   for (const row of schedule.setup) {
     await send(database, organization, [row]);
     initial = decide(initial, [row]).ledger;
@@ -25,7 +28,12 @@ export async function play(
     call.answers = await run();
     if (call.answers !== null) call.end = moment++;
   };
-  const call = (rows: readonly Command[]) => record(rows, () => send(database, organization, rows));
+  const coalescer = createCoalescer(database.api);
+  const call = async (rows: readonly Command[]) => {
+    if (!schedule.isGathered || !rows.every(isGathered)) return record(rows, () => send(database, organization, rows));
+    // Each is a call of its own: what they have in common is the statement, if the process sends them so.
+    await Promise.all(rows.map((row) => record([row], async () => [await sendThrough(coalescer, organization, row)])));
+  };
 
   for (const { elapseMs, callers } of schedule.rounds) {
     if (elapseMs > 0) await call([{ verb: 'elapse', durationMs: elapseMs }]);
@@ -37,36 +45,21 @@ export async function play(
     );
   }
   for (const tokenType of ['lead_generation', 'goal_generation'] as const) await call([{ verb: 'inspect', tokenType }]);
-  await place(database, organization.organizationId, history);
+  await coalescer.close();
+  await placeByEntries(database.superuser, organization.organizationId, history);
   // A job that nobody begins would be found stuck by the invariants, once time has passed.
   if (schedule.setup.some((row) => row.verb === 'hold' && row.isOfJob))
     await withdrawJob(database.api, organization.organizationId, JOB, 'start_failed');
   return { initial, history };
 }
 
-/** By the number of the ledger's entry that a call made, where it says of which call it is: it names its hold. */
-async function place(
-  { superuser }: LedgerDatabase,
-  organizationId: string,
-  history: readonly RecordedCall[],
-): Promise<void> {
-  const { rows } = await superuser.query<{ kind: string; holdId: string; place: number }>(
-    `select e.kind, e.hold_id as "holdId", min(e.entry_number) as place
-       from tollgate.ledger_entries e
-      where e.organization_id = $1 and e.hold_id is not null
-      group by e.kind, e.hold_id`,
-    [organizationId],
-  );
-  const places = new Map(rows.map(({ kind, holdId, place }) => [`${kind} ${holdId}`, place]));
-  for (const call of history) {
-    const own = call.rows.flatMap((row, index) => {
-      const answer = call.answers?.[index];
-      // Where the answer is lost it may have moved something.
-      const hasMoved =
-        answer === undefined ||
-        ('isRepeat' in answer && !answer.isRepeat && /^(held|captured|released)$/.test(answer.outcome));
-      return 'holdId' in row && hasMoved ? (places.get(`${row.verb} ${row.holdId}`) ?? []) : [];
-    });
-    if (own.length > 0) call.place = Math.min(...own);
-  }
+/** But for the fallbacks, which are the catalogue's (see schedules.ts). */
+async function rule({ superuser }: LedgerDatabase, organizationId: string, { aboveHold, limits }: Settings) {
+  await superuser.query('select tollgate.set_capture_rule($1, $2)', [organizationId, aboveHold]);
+  for (const [tokenType, tokens] of Object.entries(limits))
+    await superuser.query(`select tollgate.set_sub_limit($1, $2, 'key', '*', 'period', $3)`, [
+      organizationId,
+      tokenType,
+      tokens,
+    ]);
 }

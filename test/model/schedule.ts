@@ -1,10 +1,14 @@
 import fc from 'fast-check';
 import { FEATURE_TOKEN_TYPES, type Feature, type Plan, TOKEN_COSTS, type TokenType } from '../../domain/catalog.ts';
-import type { Command } from './ledger.ts';
+import type { Command, Settings } from './ledger.ts';
 
 /** What callers do to one new organization: one round after the other, the callers of a round at once. */
 export interface Schedule {
   plan: Plan;
+  /** What the organization, or its plan, has ruled. */
+  settings: Settings;
+  /** All callers share one process: what they ask at once goes as one statement. */
+  isGathered: boolean;
   /** Before anybody calls. */
   setup: Command[];
   rounds: Round[];
@@ -100,10 +104,50 @@ const amount = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 4, max: 14 }) },
   { weight: 1, arbitrary: fc.constantFrom(0, -1, 60) },
 );
+/** Few, so that many are repeats. */
+const stepKey = seldom(fc.constantFrom('k', 'l'), fc.constant(''));
+/** A capture that ends its hold, or a part of it; seldom a last one under a key, or a part without one. */
+const part = fc.oneof(
+  { weight: 10, arbitrary: fc.constant({}) },
+  { weight: 8, arbitrary: stepKey.map((key) => ({ key, isLast: false })) },
+  { weight: 3, arbitrary: stepKey.map((key) => ({ key })) },
+  { weight: 1, arbitrary: fc.constant({ isLast: false }) },
+);
 const capture = fc
-  .tuple(knownId, amount, isStranger)
-  .map(([holdId, amount, who]): Command => ({ verb: 'capture', holdId, amount, ...who }));
+  .tuple(knownId, amount, part, isStranger)
+  .map(([holdId, amount, part, who]): Command => ({ verb: 'capture', holdId, amount, ...part, ...who }));
 const release = fc.tuple(knownId, isStranger).map(([holdId, who]): Command => ({ verb: 'release', holdId, ...who }));
+const extend = fc
+  .tuple(knownId, seldom(lifetimeMs, fc.constantFrom(0, 367 * 24 * 60 * MINUTE_MS)), isStranger)
+  .map(([holdId, lifetimeMs, who]): Command => ({ verb: 'extend', holdId, lifetimeMs, ...who }));
+const grow = fc
+  .tuple(knownId, stepKey, seldom(fc.constantFrom(2, 2, 7), fc.constantFrom(0, 60)), isStranger)
+  .map(([holdId, key, amount, who]): Command => ({ verb: 'grow', holdId, key, amount, ...who }));
+
+const chargeId = fc.oneof(
+  { weight: 20, arbitrary: fc.tuple(knownId, fc.constantFrom(1, 1, 1, 2, 2, 3)).map(([id, n]) => `${id}.${n}`) },
+  { weight: 1, arbitrary: fc.constantFrom('a', 'a.0', 'a.01', '.1', 'a.1.1') },
+);
+const refundAmount = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(null) },
+  { weight: 6, arbitrary: fc.integer({ min: 1, max: 6 }) },
+  { weight: 1, arbitrary: fc.constantFrom(0, -1, 60) },
+);
+const refund = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc
+      .tuple(chargeId, refundAmount, fc.nat(), isStranger)
+      .map(([chargeId, amount, n, who]): Command => ({ verb: 'refund', chargeId, amount, key: `r${n}`, ...who })),
+  },
+  // Under one key, so that it is asked for again.
+  {
+    weight: 1,
+    arbitrary: fc
+      .tuple(fc.constantFrom('a', 'b'), seldom(fc.constant(2), refundAmount))
+      .map(([id, amount]): Command => ({ verb: 'refund', chargeId: `${id}.1`, amount, key: `usual-${id}` })),
+  },
+);
 
 const adjust = fc.record({
   verb: fc.constant('adjust' as const),
@@ -131,7 +175,10 @@ const alone = (row: fc.Arbitrary<Command>) => row.map((one) => [one]);
 const rows: fc.Arbitrary<Command[]> = fc.oneof(
   { weight: 8, arbitrary: several(hold) },
   { weight: 5, arbitrary: several(capture) },
-  { weight: 3, arbitrary: several(release) },
+  { weight: 2, arbitrary: several(release) },
+  { weight: 2, arbitrary: several(extend) },
+  { weight: 2, arbitrary: several(grow) },
+  { weight: 3, arbitrary: alone(refund) },
   { weight: 2, arbitrary: alone(look) },
   { weight: 1, arbitrary: alone(inspect) },
   { weight: 1, arbitrary: alone(adjust) },
@@ -150,18 +197,35 @@ const elapseMs = fc.oneof(
   { weight: 2, arbitrary: fc.constantFrom(...ELAPSES_MS) },
 );
 
+const settings = fc.record({
+  aboveHold: fc.constantFrom('refuse', 'cap', 'draw'),
+  fallbacks: fc.constant({}),
+  limits: fc.oneof(
+    { weight: 3, arbitrary: fc.constant({}) },
+    { weight: 1, arbitrary: fc.constantFrom(20, 45).map((lead_generation) => ({ lead_generation })) },
+  ),
+});
+
 /** Something to end, so that not most ends are of holds that nobody has placed. */
 const opening = fc
   .array(usualHold, { minLength: 1, maxLength: 5 })
   .map((rows): Round => ({ elapseMs: 0, callers: [[{ rows, isCut: false }]] }));
 
-function scheduleOf(round: fc.Arbitrary<Round>, maxRounds: number): fc.Arbitrary<Schedule> {
+function scheduleOf(
+  round: fc.Arbitrary<Round>,
+  maxRounds: number,
+  isGathered: fc.Arbitrary<boolean>,
+): fc.Arbitrary<Schedule> {
   const rounds = fc.array(round, { maxLength: maxRounds, size: 'max' });
-  return fc.record({ plan, setup, opening, rounds }).map(({ plan, setup, opening, rounds }) => ({
-    plan,
-    setup: plan === 'pro' ? [job, ...setup] : setup,
-    rounds: withinPeriod([opening, ...rounds]),
-  }));
+  return fc
+    .record({ plan, settings, isGathered, setup, opening, rounds })
+    .map(({ plan, settings, isGathered, setup, opening, rounds }) => ({
+      plan,
+      settings,
+      isGathered,
+      setup: plan === 'pro' ? [job, ...setup] : setup,
+      rounds: withinPeriod([opening, ...rounds]),
+    }));
 }
 
 function withinPeriod(rounds: readonly Round[]): Round[] {
@@ -173,6 +237,18 @@ function withinPeriod(rounds: readonly Round[]): Round[] {
   });
 }
 
+/** Each of the two features that are asked for may be paid with the other's tokens. */
+export const POOLED = {
+  generate_leads: ['goal_generation'],
+  generate_goal: ['lead_generation'],
+} as const satisfies Settings['fallbacks'];
+
+export function pooled(schedules: fc.Arbitrary<Schedule>): fc.Arbitrary<Schedule> {
+  return schedules.map((schedule) => ({ ...schedule, settings: { ...schedule.settings, fallbacks: POOLED } }));
+}
+
+const oneInThree = fc.integer({ min: 0, max: 2 }).map((n) => n === 0);
+
 export const oneCaller: fc.Arbitrary<Schedule> = scheduleOf(
   fc.record({
     elapseMs,
@@ -181,12 +257,18 @@ export const oneCaller: fc.Arbitrary<Schedule> = scheduleOf(
     ),
   }),
   8,
+  // What one process gathers is in flight together.
+  fc.constant(false),
 );
 
-export const manyCallers: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 1, maxLength: 6 }), 4);
+export const manyCallers: fc.Arbitrary<Schedule> = scheduleOf(
+  callersAtOnce({ minLength: 1, maxLength: 6 }),
+  4,
+  oneInThree,
+);
 
 /** All at one or two balances. */
-export const crowd: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 8, maxLength: 12 }), 2);
+export const crowd: fc.Arbitrary<Schedule> = scheduleOf(callersAtOnce({ minLength: 8, maxLength: 12 }), 2, oneInThree);
 
 function callersAtOnce(howMany: { minLength: number; maxLength: number }): fc.Arbitrary<Round> {
   const call = fc.record({ rows, isCut: seldom(fc.constant(false), fc.constant(true)) });
