@@ -116,6 +116,10 @@ const part = fc.oneof(
 const capture = fc
   .tuple(knownId, amount, part, isStranger)
   .map(([holdId, amount, part, who]): Command => ({ verb: 'capture', holdId, amount, ...part, ...who }));
+/** All in one part, so that ends come upon holds that have nothing left. */
+const lastTokens = fc
+  .tuple(holdId, fc.constantFrom('k', 'l'))
+  .map(([holdId, key]): Command => ({ verb: 'capture', holdId, amount: null, key, isLast: false }));
 const release = fc.tuple(knownId, isStranger).map(([holdId, who]): Command => ({ verb: 'release', holdId, ...who }));
 const extend = fc
   .tuple(knownId, seldom(lifetimeMs, fc.constantFrom(0, 367 * 24 * 60 * MINUTE_MS)), isStranger)
@@ -176,6 +180,7 @@ const rows: fc.Arbitrary<Command[]> = fc.oneof(
   { weight: 8, arbitrary: several(hold) },
   { weight: 5, arbitrary: several(capture) },
   { weight: 2, arbitrary: several(release) },
+  { weight: 1, arbitrary: alone(lastTokens) },
   { weight: 2, arbitrary: several(extend) },
   { weight: 2, arbitrary: several(grow) },
   { weight: 3, arbitrary: alone(refund) },
