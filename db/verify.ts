@@ -394,7 +394,7 @@ export const CHECKS: readonly Check[] = [
             ), steps as (
               select s.organization_id, s.hold_id,
                      count(*) filter (where s.verb <> 'capture') as growths,
-                     count(*) filter (where s.verb = 'capture')  as captures,
+                     count(s.charge_number) as captures,
                      coalesce(sum(s.amount) filter (where s.verb = 'capture'), 0) as captured
                 from ${STEPS} s
                group by s.organization_id, s.hold_id

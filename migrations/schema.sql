@@ -533,8 +533,8 @@ create table tollgate.hold_steps (
   created_at timestamp with time zone not null,
   constraint hold_steps_pkey PRIMARY KEY (organization_id, hold_id, verb, key),
   constraint hold_steps_organization_id_hold_id_fkey FOREIGN KEY (organization_id, hold_id) REFERENCES tollgate.holds(organization_id, id),
-  constraint hold_steps_amount_is_positive CHECK ((amount > 0)),
-  constraint hold_steps_capture_is_a_charge CHECK (((verb = 'capture'::text) = (charge_number IS NOT NULL))),
+  constraint hold_steps_amount_is_positive CHECK (((amount > 0) OR ((amount = 0) AND (verb = 'capture'::text) AND is_last))),
+  constraint hold_steps_capture_is_a_charge CHECK ((((verb = 'capture'::text) AND (amount > 0)) = (charge_number IS NOT NULL))),
   constraint hold_steps_key_is_bounded CHECK (((length(key) <= 255) AND ((key <> ''::text) OR (verb <> 'grow'::text)))),
   constraint hold_steps_verb_is_known CHECK ((verb = ANY (ARRAY['grow'::text, 'capture'::text, 'draw'::text])))
 );
@@ -2425,6 +2425,8 @@ declare
   v_open      bigint;
   v_charge    bigint;
   v_number    integer := 1;
+  v_in_steps  bigint;
+  v_is_ended_by_step boolean;
   v_rule      text;
   v_more      record;
   v_is_drawn  boolean := false;
@@ -2448,7 +2450,8 @@ begin
     -- '' is the key of a last capture without one: it is written down where what was charged is not what was asked for.
     select s.* into v_step
       from tollgate.hold_steps s
-     where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture' and s.key = coalesce(p_key, '');
+     where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture' and s.key = coalesce(p_key, '')
+       and p_key is distinct from '';
     if found then
       charge_id := p_hold || '.' || v_step.charge_number;
       if (v_step.asked, v_step.is_last) is distinct from (coalesce(p_amount, 0), v_is_last) then
@@ -2459,18 +2462,19 @@ begin
       returned := case when v_step.is_last then v_open else 0 end;
       return;
     end if;
-    select count(*) + 1 into v_number
+    select count(s.charge_number) + 1, coalesce(sum(s.amount), 0), coalesce(bool_or(s.is_last), false)
+      into v_number, v_in_steps, v_is_ended_by_step
       from tollgate.hold_steps s
      where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture';
 
     if v_hold.state <> 'held' then
-      -- The last charge is what the keyed ones before it left.
-      captured := v_hold.captured - (select coalesce(sum(s.amount), 0) from tollgate.hold_steps s
-                                      where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture');
-      is_repeat := v_hold.state = 'captured' and p_key is null and v_is_last
-                   and case when p_amount is null then v_open = 0 else p_amount = captured end;
+      -- The last charge is what the keyed ones before it left, unless one of them was the last.
+      v_charge := v_hold.captured - v_in_steps;
+      is_repeat := v_hold.state = 'captured' and not v_is_ended_by_step and p_key is null and v_is_last
+                   and case when p_amount is null then v_open = 0 else p_amount = v_charge end;
       outcome := case when is_repeat then 'captured' else 'hold_' || v_hold.state end;
-      charge_id := case when is_repeat and captured > 0 then p_hold || '.' || v_number end;
+      charge_id := case when is_repeat and v_charge > 0 then p_hold || '.' || v_number end;
+      captured := case when is_repeat then v_charge else 0 end;
       returned := v_open;
       return;
     elsif p_amount <= 0 or p_amount > c_largest then
@@ -2514,12 +2518,14 @@ begin
    where h.organization_id = p_organization and h.id = p_hold and h.state = 'held';
   captured := v_charge; captured_in_all := v_hold.captured + v_charge;
 
+  -- An end that found nothing left to charge is written down too: it is no charge, and its repeat is a repeat all the same.
+  if p_verb = 'capture' and (p_key is not null or v_charge <> coalesce(p_amount, v_charge) or v_is_drawn) then
+    insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, is_last, charge_number, available, created_at)
+    values (p_organization, p_hold, 'capture', coalesce(p_key, ''), coalesce(p_amount, 0), v_charge, v_is_last,
+            case when v_charge > 0 then v_number end, 0, p_now);
+  end if;
   if v_charge > 0 then
     charge_id := p_hold || '.' || v_number;
-    if p_key is not null or v_charge <> coalesce(p_amount, v_charge) or v_is_drawn then
-      insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, is_last, charge_number, available, created_at)
-      values (p_organization, p_hold, 'capture', coalesce(p_key, ''), coalesce(p_amount, 0), v_charge, v_is_last, v_number, 0, p_now);
-    end if;
     insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at, token_type, charge_id, principal)
     values (p_organization, case when left(v_hold.principal, 5) = 'user:' then substr(v_hold.principal, 6) end, v_hold.feature, v_charge,
             case when v_hold.job_id is null then coalesce(p_metadata, '{}') else coalesce(p_metadata, '{}') || jsonb_build_object('jobId', v_hold.job_id) end,
@@ -3462,6 +3468,12 @@ begin
          and coalesce(v_row.seen_type = v_row.asked_type, true)
       then
         v_outcomes[v_p] := v_row.state; v_is_repeat[v_p] := true; v_until[v_p] := v_row.seen_until; v_types[v_p] := v_row.seen_type;
+        -- Of the type that the hold stands on; null where the catalogue no longer leads to it.
+        if v_row.seen_type <> v_kinds[v_n] then
+          v_after[v_p] := (select k.available
+                             from unnest(v_orgs, v_kinds, v_available) as k (organization_id, token_type, available)
+                            where k.organization_id = v_row.organization_id and k.token_type = v_row.seen_type);
+        end if;
       else
         v_outcomes[v_p] := 'id_reused';
       end if;
@@ -3472,6 +3484,11 @@ begin
       v_after[v_p] := v_available[v_n];
       if (p_features[v_g], p_amounts[v_g], p_lifetimes[v_g], p_job_ids[v_g]) is not distinct from (v_row.feature, v_row.amount, v_row.lifetime, v_row.job_id) then
         v_outcomes[v_p] := 'held'; v_is_repeat[v_p] := true; v_until[v_p] := v_until[v_g]; v_types[v_p] := v_types[v_g];
+        if v_types[v_g] <> v_kinds[v_n] then
+          v_after[v_p] := (select k.available
+                             from unnest(v_orgs, v_kinds, v_available) as k (organization_id, token_type, available)
+                            where k.organization_id = v_row.organization_id and k.token_type = v_types[v_g]);
+        end if;
       else
         v_outcomes[v_p] := 'id_reused';
       end if;
@@ -4009,8 +4026,8 @@ AS $function$
 #variable_conflict use_column
 declare
   v_claim    record;
-  v_hold_id  text := substring(p_charge from '^(.+)[.][0-9]{1,9}$');
-  v_number   integer := substring(p_charge from '^.+[.]([0-9]{1,9})$')::integer;
+  v_hold_id  text := substring(p_charge from '^(.+)[.][1-9][0-9]{0,8}$');
+  v_number   integer := substring(p_charge from '^.+[.]([1-9][0-9]{0,8})$')::integer;
   v_hold     tollgate.holds;
   v_now      timestamptz;
   v_starts   bigint;
@@ -4044,7 +4061,7 @@ begin
     select h.* into strict v_hold from tollgate.holds h where h.organization_id = p_organization and h.id = v_hold_id;
     -- Where the charge begins in what the hold took, how much it is, and when it was made: a step says so, or it is the last one.
     select coalesce(sum(s.amount) filter (where s.charge_number < v_number), 0),
-           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(*) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
+           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(s.charge_number) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
            coalesce(max(s.created_at) filter (where s.charge_number = v_number), v_hold.ended_at)
       into v_starts, v_charged, v_at
       from tollgate.hold_steps s
