@@ -3395,7 +3395,8 @@ begin
         from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount,
                                       v_available[v_n] >= v_row.amount, v_now) l;
       if not v_limits.is_within then
-        v_outcomes[v_p] := 'limit_reached';
+        -- The limit, and what is available, may be those of a type that the feature falls back to.
+        v_outcomes[v_p] := 'limit_reached'; v_types[v_p] := v_kinds[v_n];
         continue;
       end if;
       v_counters[v_p] := v_limits.counters::text;
@@ -3668,7 +3669,7 @@ begin
          where c.plan = o.plan and c.feature = u.feature) r on f.has_fallbacks
      order by u.position
   loop
-    ordinal := v_row.position; token_type := v_row.token_type; amount := v_row.amount; available := null; grants := '[]';
+    ordinal := v_row.position; token_type := case when v_row.refusal is null then v_row.token_type end; amount := v_row.amount; available := null; grants := '[]';
     v_n := v_row.number;
     outcome := case
       when v_row.refusal is not null then v_row.refusal
