@@ -1,43 +1,102 @@
 import { writeFile } from 'node:fs/promises';
-import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
-import { benchCheck } from './check.ts';
-import type { Figure, Knobs } from './figure.ts';
+import { startDatabases } from './databases.ts';
+import type { Figure } from './figure.ts';
+import { readMachine } from './machine.ts';
+import { saveReport } from './report.ts';
+import { check } from './series/check.ts';
+import { concurrency } from './series/concurrency.ts';
+import { distance } from './series/distance.ts';
+import { endurance } from './series/endurance.ts';
+import { hotCycle, hotHold } from './series/hot.ts';
+import { lone } from './series/lone.ts';
+import { rowSecurity } from './series/rowSecurity.ts';
+import { traceReplay } from './series/traceReplay.ts';
+import { uniform } from './series/uniform.ts';
+import { wal } from './series/wal.ts';
+import type { CurvePoint, Series } from './series.ts';
+import { figureLines } from './table.ts';
 
-/**
- * `npm run bench [-- --only NAME] [-- --quick] [-- --json FILE]`: each benchmark against an honest foil in the same run, in
- * turns, so that whatever slows the machine slows both. Ratios are what counts; milliseconds are this machine's.
- */
-const BENCHMARKS: Record<string, (knobs: Knobs) => Promise<Figure[]>> = { check: benchCheck };
+/** `npm run bench`: see bench/README.md. Ratios are what counts; milliseconds are this machine's. */
+const SERIES: Record<string, Series> = {
+  'hot-hold': hotHold,
+  'hot-cycle': hotCycle,
+  uniform,
+  distance,
+  lone,
+  check,
+  wal,
+  'row-security': rowSecurity,
+  trace: traceReplay,
+  concurrency,
+  endurance,
+};
+const QUICK = ['hot-hold', 'hot-cycle', 'lone', 'check'];
+/** Twice ten minutes and more: only when it is asked for. */
+const ON_REQUEST = ['endurance'];
 
-const options = { only: { type: 'string' }, quick: { type: 'boolean' }, json: { type: 'string' } } as const;
-const { only, quick = false, json } = parseArgs({ options }).values;
-if (only !== undefined && !(only in BENCHMARKS)) {
-  console.error(`There is no benchmark "${only}". There are: ${Object.keys(BENCHMARKS).join(', ')}`);
-  process.exit(2);
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    json: { type: 'string' },
+    save: { type: 'boolean', default: false },
+    minutes: { type: 'string', default: '10' },
+    trace: { type: 'string' },
+  },
+});
+const { only, quick: isQuick } = values;
+const minutes = Number(values.minutes);
+if (only !== undefined && !(only in SERIES))
+  stopWith(`There is no series "${only}". There are: ${Object.keys(SERIES).join(', ')}`);
+if (!Number.isInteger(minutes) || minutes < 2) stopWith('--minutes takes a whole number from 2 on');
+
+const names = only ? [only] : isQuick ? QUICK : Object.keys(SERIES).filter((name) => !ON_REQUEST.includes(name));
+const at = new Date().toISOString();
+const began = performance.now();
+const say = (line: string) => console.log(`${clock()}  ${line}`);
+
+const databases = await startDatabases(say);
+const machine = { ...readMachine(), ...databases.knobs };
+console.log(
+  Object.entries(machine)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(', '),
+);
+const figures: Figure[] = [];
+let curve: CurvePoint[] | undefined;
+try {
+  for (const [n, name] of names.entries()) {
+    console.log(`\n${name} (${n + 1} of ${names.length})`);
+    const bench = { databases, isQuick, minutes, traceFile: values.trace, say };
+    const measured = await SERIES[name]!(bench);
+    for (const line of figureLines(measured.figures)) console.log(line);
+    figures.push(...measured.figures);
+    curve ??= measured.curve;
+  }
+} finally {
+  await databases.stop();
 }
 
-const machine = {
-  cpus: cpus().length,
-  model: cpus()[0]?.model ?? 'unknown',
-  memoryGiB: Math.round(totalmem() / 2 ** 30),
-  node: process.version,
-};
-console.log(
-  `${machine.cpus} × ${machine.model}, ${machine.memoryGiB} GiB, Node ${machine.node}${quick ? ', quick' : ''}`,
-);
-const results: Record<string, Figure[]> = {};
-for (const [name, run] of Object.entries(BENCHMARKS)) {
-  if (only !== undefined && only !== name) continue;
-  console.log(`\n${name}`);
-  results[name] = await run({ isQuick: quick, say: (line) => console.log(`  ${line}`) });
-  console.log(`  ${''.padEnd(28)}${'product'.padStart(10)}${'foil'.padStart(10)}${'ratio'.padStart(8)}`);
-  for (const { name: figure, product, foil, ratio, unit } of results[name]) {
-    console.log(
-      `  ${figure.padEnd(28)}${`${product.toFixed(2)} ${unit}`.padStart(10)}${`${foil.toFixed(2)} ${unit}`.padStart(10)}${`${ratio.toFixed(2)}x`.padStart(8)}`,
-    );
+console.log(`\nAll of it, after ${clock().trim()}:`);
+for (const line of figureLines(figures)) console.log(line);
+if (values.json) {
+  const rows = figures.map((figure) => ({ ...figure, at, isQuick, machine }));
+  await writeFile(values.json, `${JSON.stringify(rows, null, 2)}\n`);
+}
+// A whole run is kept; a part or a quick one only when it is asked for.
+if (values.save || (!only && !isQuick)) {
+  for (const file of await saveReport({ at, name: only ?? (isQuick ? 'quick' : null), machine, figures, curve })) {
+    console.log(`kept in ${file}`);
   }
 }
-if (json !== undefined) {
-  await writeFile(json, `${JSON.stringify({ at: new Date().toISOString(), quick, machine, results }, null, 2)}\n`);
+
+function clock(): string {
+  const seconds = Math.floor((performance.now() - began) / 1_000);
+  return `${Math.floor(seconds / 60)}:${`${seconds % 60}`.padStart(2, '0')}`.padStart(7);
+}
+
+function stopWith(message: string): never {
+  console.error(message);
+  process.exit(2);
 }

@@ -1,3 +1,4 @@
+import type { HttpBindings } from '@hono/node-server';
 import { createMiddleware } from 'hono/factory';
 import type { FieldError } from '../../contract/problems.ts';
 import { fieldPath } from '../fieldErrors.ts';
@@ -28,7 +29,7 @@ function jsonOf({ maxBytes, isByRow }: { maxBytes: number; isByRow: boolean }) {
     }
     if (Number(c.req.header('content-length') ?? 0) > maxBytes) return problemReply(c, 'payload_too_large');
 
-    const bytes = await readBounded(c.req.raw.body, maxBytes);
+    const bytes = await readBounded(c.env.incoming, maxBytes);
     if (bytes === 'too_large') return problemReply(c, 'payload_too_large');
     const parsed = bytes === 'cut_off' ? 'malformed' : parse(bytes);
     if (parsed === 'malformed') return problemReply(c, 'malformed_json');
@@ -52,23 +53,22 @@ function isPlainJson(contentType: string | undefined, contentEncoding: string | 
   return isJson && (contentEncoding === undefined || contentEncoding.toLowerCase() === 'identity');
 }
 
-async function readBounded(
-  body: ReadableStream<Uint8Array> | null,
-  maxBytes: number,
-): Promise<Buffer | 'too_large' | 'cut_off'> {
-  if (body === null) return Buffer.alloc(0);
-  const reader = body.getReader();
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for (;;) {
-    const read = await reader.read().catch(() => null);
-    // The caller left in mid-body: nobody reads what is answered.
-    if (read === null) return 'cut_off';
-    if (read.done) return Buffer.concat(chunks);
-    size += read.value.byteLength;
-    if (size > maxBytes) return 'too_large';
-    chunks.push(read.value);
-  }
+/** From the socket's own stream: the web stream around it costs more than all the rest of a small request. */
+function readBounded(incoming: HttpBindings['incoming'], maxBytes: number): Promise<Buffer | 'too_large' | 'cut_off'> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    incoming
+      .on('data', (chunk: Buffer) => {
+        size += chunk.byteLength;
+        if (size <= maxBytes) chunks.push(chunk);
+        else resolve('too_large');
+      })
+      .once('end', () => resolve(Buffer.concat(chunks)))
+      // The caller left in mid-body: nobody reads what is answered.
+      .once('error', () => resolve('cut_off'))
+      .once('close', () => resolve('cut_off'));
+  });
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

@@ -16,8 +16,49 @@ declare
   v_moved                 integer;
   v_crossed_organizations text[];
   v_crossed_types         text[];
+  v_one                   tollgate.movement;
+  v_after                 record;
 begin
   if coalesce(cardinality(p_movements), 0) = 0 then
+    return;
+  end if;
+
+  -- One alone, as a lone caller makes it, needs no arrays to be taken apart: a fifth of the time.
+  if cardinality(p_movements) = 1 then
+    v_one := p_movements[1];
+    update tollgate.balances b
+       set available       = b.available + case 'available' when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end,
+           held            = b.held      + case 'held'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end,
+           owed            = b.owed      - case 'debt'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end,
+           used_in_period  = b.used_in_period + case v_one.to_account when 'consumed' then v_one.amount else 0 end,
+           last_entry      = b.last_entry + 1,
+           settled_through = greatest(b.settled_through, v_one.effective_at),
+           next_change_at  = least(b.next_change_at, v_one.expires_at)
+     where b.organization_id = v_one.organization_id and b.token_type = v_one.token_type
+    returning b.last_entry,
+              b.available - case 'available' when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end as available_before,
+              b.held      - case 'held'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end as held_before,
+              b.owed      + case 'debt'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end as owed_before,
+              b.is_low <> coalesce(b.available < b.low_threshold, false) as has_crossed
+         into v_after;
+    if not found then
+      raise exception 'tollgate: a movement named a balance that is not there or not this transaction''s to move'
+        using errcode = 'raise_exception';
+    end if;
+    insert into tollgate.ledger_blocks
+           (organization_id, token_type, first_entry, last_entry, available_before, held_before, owed_before,
+            kinds, amounts, hold_ids, grant_ids, actors, effective_at)
+    values (v_one.organization_id, v_one.token_type, v_after.last_entry, v_after.last_entry,
+            v_after.available_before, v_after.held_before, v_after.owed_before,
+            case v_one.kind when 'grant' then 'g' when 'hold' then 'h' when 'capture' then 'c' when 'release' then 'r' when 'lapse' then 'l'
+                            when 'expire' then 'e' when 'refund' then 'f' when 'debt' then 'o' when 'debt_paid' then 'p'
+                            when 'adjustment' then case v_one.to_account when 'available' then 'u' else 'd' end end, array[v_one.amount],
+            case when v_one.hold_id is not null then array[v_one.hold_id] end,
+            case when v_one.grant_id is not null then array[v_one.grant_id] end,
+            array[v_one.actor], v_one.effective_at);
+    if v_after.has_crossed and v_one.actor <> 'time' then
+      perform tollgate.notice_low(array[v_one.organization_id], array[v_one.token_type]);
+    end if;
     return;
   end if;
 
@@ -46,26 +87,9 @@ begin
            min(m.expires_at) as expires_at
       from movements m
      group by m.organization_id, m.token_type, (m.number - 1) / 128
-  ), opened as (
-    select k.*,
-           b.last_entry + k.first_number as first_entry,
-           b.last_entry + k.last_number  as last_entry,
-           b.available + coalesce(sum(k.available) over earlier, 0) as available_before,
-           b.held      + coalesce(sum(k.held)      over earlier, 0) as held_before,
-           b.owed      + coalesce(sum(k.owed)      over earlier, 0) as owed_before
-      from blocks k
-      join tollgate.balances b on b.organization_id = k.organization_id and b.token_type = k.token_type
-    window earlier as (partition by k.organization_id, k.token_type order by k.first_number rows between unbounded preceding and 1 preceding)
-  ), written as (
-    insert into tollgate.ledger_blocks
-           (organization_id, token_type, first_entry, last_entry, available_before, held_before, owed_before,
-            kinds, amounts, hold_ids, grant_ids, actors, effective_at, effective_ats)
-    select o.organization_id, o.token_type, o.first_entry, o.last_entry, o.available_before, o.held_before, o.owed_before,
-           o.kinds, o.amounts, o.hold_ids, o.grant_ids, o.actors, o.effective_at, o.effective_ats
-      from opened o
   ), totals as (
     select k.organization_id, k.token_type,
-           sum(k.available) as available, sum(k.held) as held, sum(k.owed) as owed, sum(k.used) as used,
+           sum(k.available)::bigint as available, sum(k.held)::bigint as held, sum(k.owed)::bigint as owed, sum(k.used)::bigint as used,
            max(k.last_number) as entries, min(k.expires_at) as expires_at, max(k.effective_at) as effective_at
       from blocks k
      group by k.organization_id, k.token_type
@@ -81,7 +105,21 @@ begin
            next_change_at = least(b.next_change_at, t.expires_at)
       from totals t
      where b.organization_id = t.organization_id and b.token_type = t.token_type
-    returning b.organization_id, b.token_type, b.is_low <> coalesce(b.available < b.low_threshold, false) as has_crossed
+    returning b.organization_id, b.token_type, b.last_entry - t.entries as last_entry_before,
+              b.available - t.available as available, b.held - t.held as held, b.owed - t.owed as owed,
+              b.is_low <> coalesce(b.available < b.low_threshold, false) as has_crossed
+  ), written as (
+    insert into tollgate.ledger_blocks
+           (organization_id, token_type, first_entry, last_entry, available_before, held_before, owed_before,
+            kinds, amounts, hold_ids, grant_ids, actors, effective_at, effective_ats)
+    select k.organization_id, k.token_type, m.last_entry_before + k.first_number, m.last_entry_before + k.last_number,
+           m.available + coalesce(sum(k.available) over earlier, 0),
+           m.held      + coalesce(sum(k.held)      over earlier, 0),
+           m.owed      + coalesce(sum(k.owed)      over earlier, 0),
+           k.kinds, k.amounts, k.hold_ids, k.grant_ids, k.actors, k.effective_at, k.effective_ats
+      from blocks k
+      join moved m on m.organization_id = k.organization_id and m.token_type = k.token_type
+    window earlier as (partition by k.organization_id, k.token_type order by k.first_number rows between unbounded preceding and 1 preceding)
   )
   select (select count(*) from totals), count(*),
          array_agg(m.organization_id) filter (where m.has_crossed), array_agg(m.token_type) filter (where m.has_crossed)

@@ -405,7 +405,8 @@ describe('S10: functions', () => {
     ...['end_holds', 'lock_balances', 'place_holds', 'post_movements', 'provision_organization', 'refund_job'],
     ...['store_result', 'token_stats', 'withdraw_job'],
     ...['extend_holds', 'grow_holds', 'refund_charge', 'end_hold', 'take_more', 'count_in_limits'],
-    ...['live_grants', 'return_slices', 'types_of_holds', 'list_holds', 'quote_holds'],
+    ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
+    ...['list_holds', 'quote_holds'],
     'refusals_for',
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
@@ -425,6 +426,7 @@ describe('S10: functions', () => {
       'return_slices',
       'types_of_holds',
     ],
+    ...['place_lone_hold', 'end_lone_hold'],
   ];
 
   /** Reads a page in the order of an index, and must not read everything to sort it. */
