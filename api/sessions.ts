@@ -37,6 +37,9 @@ const LONGEST_TOKEN = 8 * 1024;
 const THREE_PARTS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const CLOCK_TOLERANCE_S = 5;
 const TIMEOUT_MS = 3_000;
+/** How long what a proven token says is kept: so long may a key that was withdrawn from the project still serve here. */
+const VERDICT_MS = 30_000;
+const MOST_VERDICTS = 10_000;
 /** How long a key that was not found is not looked for again, or forged tokens would have the keys fetched each time. */
 const KEYS_COOLDOWN_MS = 30_000;
 
@@ -44,6 +47,8 @@ const KEYS_COOLDOWN_MS = 30_000;
 export interface SessionBounds {
   timeoutMs?: number;
   keysCooldownMs?: number;
+  /** How long a proven token is not proven again. */
+  verdictMs?: number;
   /** How long and how many answers of the user endpoint are kept. */
   cacheMs?: number;
   mostCached?: number;
@@ -61,7 +66,7 @@ export interface SessionBounds {
  * never from a claim: `user_metadata` is written by the user himself.
  */
 export function createSessions(config: SessionConfig, bounds: SessionBounds = {}): Sessions {
-  const { timeoutMs = TIMEOUT_MS, keysCooldownMs = KEYS_COOLDOWN_MS, ...cache } = bounds;
+  const { timeoutMs = TIMEOUT_MS, keysCooldownMs = KEYS_COOLDOWN_MS, verdictMs = VERDICT_MS, ...cache } = bounds;
   const supabaseUrl = config.SUPABASE_URL ?? config.NEXT_PUBLIC_SUPABASE_URL;
   const supabaseAnonKey = config.SUPABASE_ANON_KEY ?? config.NEXT_PUBLIC_SUPABASE_ANON_KEY;
   const secret = config.SUPABASE_JWT_SECRET;
@@ -84,15 +89,30 @@ export function createSessions(config: SessionConfig, bounds: SessionBounds = {}
       ? null
       : createUserEndpoint({ url: `${issuer}/user`, anonKey: supabaseAnonKey, timeoutMs, ...cache });
 
+  /**
+   * A signature that was right is right when it comes again, and checking it costs more than all else that a request does.
+   * By the whole token, the newest, never beyond its end.
+   */
+  const proven = new Map<string, { verdict: SessionVerdict; until: number }>();
+  function keep(token: string, { payload }: { payload: JWTPayload }): SessionVerdict {
+    const verdict = whoIs(payload);
+    proven.set(token, { verdict, until: Math.min(Date.now() + verdictMs, (payload.exp! + CLOCK_TOLERANCE_S) * 1_000) });
+    if (proven.size > MOST_VERDICTS) proven.delete(proven.keys().next().value!);
+    return verdict;
+  }
+
   async function verdictOn(token: string): Promise<SessionVerdict> {
+    const earlier = proven.get(token);
+    if (earlier !== undefined && earlier.until > Date.now()) return earlier.verdict;
+    proven.delete(token);
     const { alg } = decodeProtectedHeader(token);
     switch (alg) {
       case 'ES256':
       case 'RS256':
-        return whoIs((await jwtVerify(token, publishedKeys, { ...required, algorithms: ['ES256', 'RS256'] })).payload);
+        return keep(token, await jwtVerify(token, publishedKeys, { ...required, algorithms: ['ES256', 'RS256'] }));
       case 'HS256':
         if (sharedSecret !== null) {
-          return whoIs((await jwtVerify(token, sharedSecret, { ...required, algorithms: ['HS256'] })).payload);
+          return keep(token, await jwtVerify(token, sharedSecret, { ...required, algorithms: ['HS256'] }));
         }
         return userEndpoint === null ? { outcome: 'refused' } : askUserEndpoint(token);
       default:

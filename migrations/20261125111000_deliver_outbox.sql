@@ -71,3 +71,4 @@ create policy auditor_reads_deliveries  on tollgate.deliveries     for select to
 grant select, insert, update, delete on tollgate.subscribers, tollgate.delivery_lanes, tollgate.deliveries to tollgate_ledger;
 grant update (routed_at), delete on tollgate.outbox to tollgate_ledger;
 grant select on tollgate.subscribers, tollgate.delivery_lanes, tollgate.deliveries to tollgate_auditor;
+grant update (low_threshold, is_low) on tollgate.balances to tollgate_ledger;

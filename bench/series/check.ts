@@ -29,7 +29,8 @@ export async function check(bench: Bench): Promise<Measured> {
     auth.issueToken({ userId, algorithm: 'HS256' }),
   );
   try {
-    const concurrent = await compareConcurrent(bench, asker);
+    const concurrent = await compareConcurrent(bench, asker, 'bare');
+    const sameRoute = await compareConcurrent(bench, asker, 'sameRoute');
     const idle = await compareLone(bench, asker, 'idle');
     const load = await startHoldLoad(database.urls.api);
     const loaded = await compareLone(bench, asker, 'beside the holds');
@@ -44,6 +45,13 @@ export async function check(bench: Bench): Promise<Measured> {
             title: `balance checks over HTTP, ${CONCURRENT_CHECKS} callers (foil: Hono, one select)`,
           },
           ...{ unit: '/s', pairs: pairsOf(concurrent, 'perSecond'), goal: { of: 'ratio', atLeast: 2 }, isQuick },
+        }),
+        figureOf({
+          ...{
+            id: 'check-rate-same-route',
+            title: `balance checks over HTTP, ${CONCURRENT_CHECKS} callers (foil: same route, one select)`,
+          },
+          ...{ unit: '/s', pairs: pairsOf(sameRoute, 'perSecond'), goal: { of: 'ratio', atLeast: 1 }, isQuick },
         }),
         ...figuresOfLone('idle', idle, isQuick),
         ...figuresOfLone('beside full hold load', loaded, isQuick),
@@ -75,15 +83,19 @@ function figuresOfLone(condition: string, pairs: Record<SideName, Round>[], isQu
   );
 }
 
-async function compareConcurrent({ isQuick, say }: Bench, asker: Asker): Promise<Record<SideName, Round>[]> {
+async function compareConcurrent(
+  { isQuick, say }: Bench,
+  asker: Asker,
+  foil: 'bare' | 'sameRoute',
+): Promise<Record<SideName, Round>[]> {
   const [rounds, roundMs] = isQuick ? [3, 1_000] : [7, 2_000];
   const measure = (side: SideName, forMs: number) =>
-    runFor({ callers: CONCURRENT_CHECKS, forMs, work: asker.checkOf(side === 'ours' ? 'product' : 'bare') });
+    runFor({ callers: CONCURRENT_CHECKS, forMs, work: asker.checkOf(side === 'ours' ? 'product' : foil) });
   for (const side of ['ours', 'foil'] as const) await measure(side, 1_000);
   return inTurns(
     rounds,
     (side) => measure(side, roundMs),
-    (pair, round) => say(`${CONCURRENT_CHECKS} callers, round ${round + 1} of ${rounds}: ${roundText(pair)}`),
+    (pair, round) => say(`${CONCURRENT_CHECKS} callers, ${foil}, round ${round + 1} of ${rounds}: ${roundText(pair)}`),
   );
 }
 

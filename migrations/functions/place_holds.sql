@@ -172,7 +172,7 @@ begin
       if v_row.seen_feature = v_row.feature
          and v_row.seen_amount - tollgate.grown_by(v_row.organization_id, v_row.hold_id) = v_row.amount
          and v_row.seen_job is not distinct from v_row.job_id
-         and coalesce(v_row.seen_lifetime = ceil(extract(epoch from v_row.lifetime)), true)
+         and coalesce(v_row.seen_lifetime = ceil(date_part('epoch', v_row.lifetime)), true)
          and coalesce(v_row.seen_type = v_row.asked_type, true)
       then
         v_outcomes[v_p] := v_row.state; v_is_repeat[v_p] := true; v_until[v_p] := v_row.seen_until; v_types[v_p] := v_row.seen_type;
@@ -225,6 +225,7 @@ begin
         from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount,
                                       v_available[v_n] >= v_row.amount, v_now) l;
       if not v_limits.is_within then
+        -- The limit, and what is available, may be those of a type that the feature falls back to.
         v_outcomes[v_p] := 'limit_reached'; v_types[v_p] := v_kinds[v_n];
         continue;
       end if;
@@ -267,7 +268,7 @@ begin
          (organization_id, id, token_type, feature, amount, grant_ids, grant_amounts, principal, job_id, created_at, expires_at, lifetime_s, limit_counters)
   select u.organization_id, u.hold_id, u.token_type, u.feature, u.amount,
          coalesce(u.took_ids::bigint[], array[u.took_id]), coalesce(u.took_amounts::bigint[], array[u.amount]),
-         u.principal, u.job_id, v_now, u.until, ceil(extract(epoch from u.lifetime)), u.counters::bigint[]
+         u.principal, u.job_id, v_now, u.until, ceil(date_part('epoch', u.lifetime)), u.counters::bigint[]
     from unnest(p_organizations, p_hold_ids, v_types, p_features, p_amounts, v_took_id, v_took_ids, v_took_amounts, p_principals, p_job_ids,
                 v_until, p_lifetimes, v_counters, v_is_placed)
            as u (organization_id, hold_id, token_type, feature, amount, took_id, took_ids, took_amounts, principal, job_id, until, lifetime, counters, is_placed)

@@ -60,7 +60,7 @@ begin
     insert into tollgate.holds
            (organization_id, id, token_type, feature, amount, grant_ids, grant_amounts, principal, created_at, expires_at, lifetime_s)
     values (p_organization, p_hold, v_type, p_feature, p_amount, array[v_grant], array[p_amount], p_principal, v_now, v_until,
-            ceil(extract(epoch from p_lifetime)))
+            ceil(date_part('epoch', p_lifetime)))
     on conflict (organization_id, id) do nothing
     returning true as is_new
   ), burnt as (

@@ -212,7 +212,7 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
   },
   {
     corruption: 'a balance below zero',
-    sql: `alter table tollgate.ledger_blocks drop constraint ledger_blocks_before_is_not_negative;
+    sql: `alter table tollgate.ledger_blocks drop constraint ledger_blocks_move_something;
           update tollgate.ledger_blocks set available_before = -60 where ${BALANCE} and first_entry = 3`,
     finds: ['I3 negative', 'I6 running balances'],
   },
