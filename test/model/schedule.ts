@@ -124,6 +124,13 @@ const capture = fc
 const lastTokens = fc
   .tuple(holdId, fc.constantFrom('k', 'l'))
   .map(([holdId, key]): Command => ({ verb: 'capture', holdId, amount: null, key, isLast: false }));
+/** An end that finds nothing left, and its repeat. */
+const emptyEnd = fc
+  .tuple(fc.constantFrom(...FIRST), fc.constantFrom({ key: 'l' }, {}), fc.constantFrom(null, 2))
+  .map(([holdId, key, amount]): Command[] => {
+    const end = { verb: 'capture' as const, holdId, amount, ...key };
+    return [{ verb: 'capture', holdId, amount: null, key: 'k', isLast: false }, end, end];
+  });
 const release = fc.tuple(knownId, isStranger).map(([holdId, who]): Command => ({ verb: 'release', holdId, ...who }));
 const extend = fc
   .tuple(knownId, seldom(lifetimeMs, fc.constantFrom(0, 367 * 24 * 60 * MINUTE_MS)), isStranger)
@@ -162,6 +169,11 @@ const refund = fc.oneof(
   },
 );
 
+/** Of a later part, which stands behind the others in what its hold took. */
+const partRefund = fc
+  .tuple(fc.constantFrom(...FIRST), fc.constantFrom(2, 2, 3), fc.integer({ min: 1, max: 3 }), fc.nat())
+  .map(([id, part, amount, n]): Command[] => [{ verb: 'refund', chargeId: `${id}.${part}`, amount, key: `r${n}` }]);
+
 const adjust = fc.record({
   verb: fc.constant('adjust' as const),
   tokenType,
@@ -190,6 +202,8 @@ const rows: fc.Arbitrary<Command[]> = fc.oneof(
   { weight: 5, arbitrary: several(capture) },
   { weight: 2, arbitrary: several(release) },
   { weight: 1, arbitrary: alone(lastTokens) },
+  { weight: 1, arbitrary: emptyEnd },
+  { weight: 1, arbitrary: partRefund },
   { weight: 2, arbitrary: several(extend) },
   { weight: 2, arbitrary: several(grow) },
   { weight: 3, arbitrary: alone(refund) },
