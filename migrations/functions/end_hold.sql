@@ -56,7 +56,8 @@ begin
        and p_key is distinct from '';
     if found then
       charge_id := p_hold || '.' || v_step.charge_number;
-      if (v_step.asked, v_step.is_last) is distinct from (coalesce(p_amount, 0), v_is_last) then
+      -- 0 is kept where all was asked for; nobody was ever charged for asking 0.
+      if (v_step.asked, v_step.is_last) is distinct from (coalesce(p_amount, 0), v_is_last) or p_amount = 0 then
         outcome := case when p_key is null then 'hold_' || v_hold.state else 'key_reused' end; charge_id := null;
       else
         outcome := 'captured'; is_repeat := true; captured := v_step.amount;

@@ -203,6 +203,17 @@ describe('a hold that is captured in parts', () => {
     expect(await holder.capture('capped', 14, { key: '', isLast: true })).toMatchObject({ outcome: 'hold_captured' });
   });
 
+  it('asking for nothing is no repeat of asking for all', async () => {
+    const { holder } = await newHolder();
+    await holder.hold('h', 10);
+    await holder.capture('h', null, { key: 'a', isLast: false });
+    expect(await holder.capture('h', 0, { key: 'a', isLast: false })).toMatchObject({ outcome: 'key_reused' });
+    expect(await holder.capture('h', null, { key: 'a', isLast: false })).toMatchObject({
+      isRepeat: true,
+      captured: 10,
+    });
+  });
+
   it('one that is refused says that it charged nothing', async () => {
     const { holder } = await newHolder();
     await holder.hold('h', 10);

@@ -25,24 +25,27 @@ export interface PlannedCall {
   isCut: boolean;
 }
 
+const MINUTE_MS = 60_000;
+
 /**
- * Few ids and a balance of few tokens, so that callers meet: each id has the amount and the feature that it is mostly
- * asked for with, which makes the second time a repeat.
+ * Few ids and a balance of few tokens, so that callers meet: each id has what it is mostly asked for with, which makes the
+ * second time a repeat.
  */
-const USUAL: Record<string, { feature: Feature; amount: number }> = {
-  a: { feature: 'generate_leads', amount: 3 },
-  b: { feature: 'generate_leads', amount: 5 },
-  c: { feature: 'generate_leads', amount: 8 },
-  d: { feature: 'generate_leads', amount: 12 },
-  e: { feature: 'generate_leads', amount: 20 },
-  f: { feature: 'generate_leads', amount: 35 },
-  g: { feature: 'generate_goal', amount: 4 },
-  h: { feature: 'generate_goal', amount: 13 },
+const USUAL: Record<string, { feature: Feature; amount: number; lifetimeMs: number }> = {
+  a: { feature: 'generate_leads', amount: 5, lifetimeMs: 300 * MINUTE_MS },
+  b: { feature: 'generate_leads', amount: 8, lifetimeMs: 1_800 * MINUTE_MS },
+  c: { feature: 'generate_leads', amount: 3, lifetimeMs: 60 * MINUTE_MS },
+  d: { feature: 'generate_leads', amount: 12, lifetimeMs: 300 * MINUTE_MS },
+  e: { feature: 'generate_leads', amount: 20, lifetimeMs: 300 * MINUTE_MS },
+  f: { feature: 'generate_leads', amount: 35, lifetimeMs: 60 * MINUTE_MS },
+  g: { feature: 'generate_goal', amount: 4, lifetimeMs: 300 * MINUTE_MS },
+  h: { feature: 'generate_goal', amount: 13, lifetimeMs: 60 * MINUTE_MS },
 };
+/** Those that a schedule opens with, so that most steps are of holds that somebody has placed. */
+const FIRST = ['a', 'b', 'c', 'd', 'g'];
 /** The id of a job admitted before anybody calls. What a job costs is the catalogue's. */
 export const JOB = 'job';
 const JOB_COSTS = { feature: 'generate_leads', amount: TOKEN_COSTS.generate_leads } as const;
-const MINUTE_MS = 60_000;
 /**
  * All dates are sums of these, multiples of ten minutes: either they are the same and the order of the calls decides, or
  * the moments that a schedule really takes cannot turn them round.
@@ -50,20 +53,21 @@ const MINUTE_MS = 60_000;
 const HOLD_LIFETIMES_MS = [60, 300, 1_800].map((minutes) => minutes * MINUTE_MS);
 const GRANT_LIFETIMES_MS = [null, null, 100 * MINUTE_MS, 660 * MINUTE_MS];
 /** The last outlives the grace of a grant that is over. */
-const ELAPSES_MS = [30, 120, 120, 700, 10_500].map((minutes) => minutes * MINUTE_MS);
+const ELAPSES_MS = [30, 30, 120, 120, 700, 10_500].map((minutes) => minutes * MINUTE_MS);
 /** No period ends within a schedule: the shortest month is longer, with the holds of the last moment. */
 const LONGEST_MS = 25 * 24 * 60 * MINUTE_MS;
 
 const holdId = fc.constantFrom(...Object.keys(USUAL));
-const knownId = seldom(holdId, fc.constantFrom('unknown', JOB));
+const knownId = seldom(
+  fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...FIRST) }, { weight: 1, arbitrary: holdId }),
+  fc.constantFrom('unknown', JOB),
+);
 const feature = fc.constantFrom<Feature>('generate_leads', 'generate_goal');
 const tokenType = feature.map((one): TokenType => FEATURE_TOKEN_TYPES[one]);
 const lifetimeMs = fc.constantFrom(...HOLD_LIFETIMES_MS);
 const isStranger = seldom(fc.constant({}), fc.constant({ isStranger: true }));
 
-const usualHold = fc
-  .record({ holdId, lifetimeMs })
-  .map((row): Command => ({ verb: 'hold', ...row, ...USUAL[row.holdId]! }));
+const usualHold = holdId.map((holdId): Command => ({ verb: 'hold', holdId, ...USUAL[holdId]! }));
 const otherHold = fc.record({
   verb: fc.constant('hold' as const),
   holdId,
@@ -120,6 +124,13 @@ const capture = fc
 const lastTokens = fc
   .tuple(holdId, fc.constantFrom('k', 'l'))
   .map(([holdId, key]): Command => ({ verb: 'capture', holdId, amount: null, key, isLast: false }));
+/** An end that finds nothing left, and its repeat. */
+const emptyEnd = fc
+  .tuple(fc.constantFrom(...FIRST), fc.constantFrom({ key: 'l' }, {}), fc.constantFrom(null, 2))
+  .map(([holdId, key, amount]): Command[] => {
+    const end = { verb: 'capture' as const, holdId, amount, ...key };
+    return [{ verb: 'capture', holdId, amount: null, key: 'k', isLast: false }, end, end];
+  });
 const release = fc.tuple(knownId, isStranger).map(([holdId, who]): Command => ({ verb: 'release', holdId, ...who }));
 const extend = fc
   .tuple(knownId, seldom(lifetimeMs, fc.constantFrom(0, 367 * 24 * 60 * MINUTE_MS)), isStranger)
@@ -129,7 +140,12 @@ const grow = fc
   .map(([holdId, key, amount, who]): Command => ({ verb: 'grow', holdId, key, amount, ...who }));
 
 const chargeId = fc.oneof(
-  { weight: 20, arbitrary: fc.tuple(knownId, fc.constantFrom(1, 1, 1, 2, 2, 3)).map(([id, n]) => `${id}.${n}`) },
+  {
+    weight: 20,
+    arbitrary: fc
+      .tuple(seldom(fc.constantFrom(...FIRST), knownId), fc.constantFrom(1, 1, 1, 1, 2, 3))
+      .map(([id, n]) => `${id}.${n}`),
+  },
   { weight: 1, arbitrary: fc.constantFrom('a', 'a.0', 'a.01', '.1', 'a.1.1') },
 );
 const refundAmount = fc.oneof(
@@ -152,6 +168,11 @@ const refund = fc.oneof(
       .map(([id, amount]): Command => ({ verb: 'refund', chargeId: `${id}.1`, amount, key: `usual-${id}` })),
   },
 );
+
+/** Of a later part, which stands behind the others in what its hold took. */
+const partRefund = fc
+  .tuple(fc.constantFrom(...FIRST), fc.constantFrom(2, 2, 3), fc.integer({ min: 1, max: 3 }), fc.nat())
+  .map(([id, part, amount, n]): Command[] => [{ verb: 'refund', chargeId: `${id}.${part}`, amount, key: `r${n}` }]);
 
 const adjust = fc.record({
   verb: fc.constant('adjust' as const),
@@ -181,6 +202,8 @@ const rows: fc.Arbitrary<Command[]> = fc.oneof(
   { weight: 5, arbitrary: several(capture) },
   { weight: 2, arbitrary: several(release) },
   { weight: 1, arbitrary: alone(lastTokens) },
+  { weight: 1, arbitrary: emptyEnd },
+  { weight: 1, arbitrary: partRefund },
   { weight: 2, arbitrary: several(extend) },
   { weight: 2, arbitrary: several(grow) },
   { weight: 3, arbitrary: alone(refund) },
@@ -198,8 +221,8 @@ const plan = fc.oneof(
   { weight: 1, arbitrary: fc.constant('starter' as const) },
 );
 const elapseMs = fc.oneof(
-  { weight: 3, arbitrary: fc.constant(0) },
-  { weight: 2, arbitrary: fc.constantFrom(...ELAPSES_MS) },
+  { weight: 2, arbitrary: fc.constant(0) },
+  { weight: 1, arbitrary: fc.constantFrom(...ELAPSES_MS) },
 );
 
 const settings = fc.record({
@@ -211,10 +234,22 @@ const settings = fc.record({
   ),
 });
 
-/** Something to end, so that not most ends are of holds that nobody has placed. */
+/** Something to end and to refund: holds, of which some are charged at once. */
 const opening = fc
-  .array(usualHold, { minLength: 1, maxLength: 5 })
-  .map((rows): Round => ({ elapseMs: 0, callers: [[{ rows, isCut: false }]] }));
+  .tuple(
+    fc.subarray(FIRST, { minLength: 3 }),
+    fc.array(fc.tuple(fc.constantFrom(...FIRST), fc.constantFrom(2, 3, null), part), {
+      minLength: 1,
+      maxLength: 4,
+      size: 'max',
+    }),
+  )
+  .map(([ids, charged]): Round => {
+    const holds = ids.map((holdId): Command => ({ verb: 'hold', holdId, ...USUAL[holdId]! }));
+    const captures = charged.map(([holdId, amount, part]): Command => ({ verb: 'capture', holdId, amount, ...part }));
+    const calls = [holds, captures].filter((rows) => rows.length > 0).map((rows) => ({ rows, isCut: false }));
+    return { elapseMs: 0, callers: [calls] };
+  });
 
 function scheduleOf(
   round: fc.Arbitrary<Round>,
