@@ -6,26 +6,32 @@ import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import { BALANCES_PATH } from '../contract/balances.ts';
+import { CHARGES_PATH } from '../contract/charges.ts';
 import { HOLDS_PATH } from '../contract/holds.ts';
 import { JOBS_PATH } from '../contract/jobs.ts';
 import { LEDGER_PATH } from '../contract/ledger.ts';
+import { QUOTES_PATH } from '../contract/quotes.ts';
 import { STATEMENTS_PATH } from '../contract/statements.ts';
 import { TOKENS_PATH } from '../contract/tokens.ts';
-import { type Coalescer, LedgerBusy } from '../db/coalescer.ts';
-import { DatabaseFault, isRefusedByRights } from '../db/faults.ts';
+import type { Coalescer } from '../db/coalescer.ts';
 import type { JobWaiters } from './jobWaiters.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
 import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import type { ApiEnv } from './requestContext.ts';
 import { balanceRoutes } from './routes/balances.ts';
+import { chargeRoutes } from './routes/charges.ts';
 import { healthRoutes } from './routes/health.ts';
+import { holdStepRoutes } from './routes/holdSteps.ts';
 import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
+import { quoteRoutes } from './routes/quotes.ts';
 import { statementRoutes } from './routes/statements.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { createRowQueue } from './rowQueue.ts';
 import type { Sessions } from './sessions.ts';
+import { troubleOf } from './troubleOf.ts';
 
 export interface AppDependencies {
   pool: Pool;
@@ -72,29 +78,17 @@ export function createApp({
   app.route('/', healthRoutes({ pool, workflows, isDraining }));
   const limits = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
   app.route(JOBS_PATH, jobRoutes({ pool, sessions, workflows, waiters, limits, log }));
-  app.route(HOLDS_PATH, holdRoutes({ pool, sessions, log }, ledger));
+  const sendRows = createRowQueue();
+  app.route(HOLDS_PATH, holdRoutes({ pool, sessions, log }, ledger, sendRows));
+  app.route(HOLDS_PATH, holdStepRoutes({ pool, sessions, log }, ledger, sendRows));
+  app.route(CHARGES_PATH, chargeRoutes({ pool, sessions, log }));
+  app.route(QUOTES_PATH, quoteRoutes({ pool, sessions, log }));
   app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }, ledger));
   app.route(BALANCES_PATH, balanceRoutes({ pool, sessions, log }));
   app.route(LEDGER_PATH, ledgerRoutes({ pool, sessions, log }, config.LEDGER_SIGNING_KEY));
   app.route(STATEMENTS_PATH, statementRoutes({ pool, sessions, log }));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
-  app.onError((error, c) => {
-    if (error instanceof DatabaseFault) {
-      const reason = (error.cause as Error | undefined)?.message;
-      log.warn({ requestId: c.get('requestId'), sqlState: error.sqlState, reason }, 'the database is not available');
-      return problemReply(c, 'database_unavailable');
-    }
-    if (error instanceof LedgerBusy) {
-      log.warn({ requestId: c.get('requestId'), reason: error.message }, 'a call of the ledger was not taken');
-      return problemReply(c, 'ledger_busy');
-    }
-    if (isRefusedByRights(error)) {
-      log.error({ requestId: c.get('requestId'), err: error }, 'the database refused a row or a right');
-      return problemReply(c, 'not_your_organization');
-    }
-    log.error({ requestId: c.get('requestId'), err: error }, 'a bug');
-    return problemReply(c, 'internal_error');
-  });
+  app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));
   return app;
 }

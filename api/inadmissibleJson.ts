@@ -3,22 +3,31 @@ import { fieldPath } from './fieldErrors.ts';
 
 /**
  * JSON that parses but that we do not take: two readers could understand it differently (the same key twice), or
- * PostgreSQL cannot store it (NUL, half of a surrogate pair), or it is a trap (`__proto__`, depth). Answers the first
- * trouble, or null.
+ * PostgreSQL cannot store it (NUL, half of a surrogate pair), or it is a trap (`__proto__`, depth). Finds every trouble,
+ * with the row that it is in where the text is an array; paths begin there.
  *
  * JSON.parse shows neither repeated keys nor where it found them, so this looks at the text. The text must be valid JSON.
  */
-export function inadmissibleJson(text: string): FieldError | null {
+export function* inadmissibleJson(text: string): Generator<{ row: number | null; error: FieldError }> {
   const open: Container[] = [];
   let isKeyNext = false;
-  const refuse = (message: string): FieldError => ({ path: fieldPath(open.map(({ at }) => at)), message });
+  const trouble = (message: string) => {
+    const [first, ...rest] = open.map(({ at }) => at);
+    return typeof first === 'number'
+      ? { row: first, error: { path: fieldPath(rest), message } }
+      : { row: null, error: { path: fieldPath(first === undefined ? [] : [first, ...rest]), message } };
+  };
 
   for (let index = 0; index < text.length; index++) {
     const top = open.at(-1);
     switch (text[index]) {
       case '{':
       case '[': {
-        if (open.length === MAX_DEPTH) return refuse(`is nested more than ${MAX_DEPTH} levels deep`);
+        // Ends it, whatever stands in the rows behind: nobody nests so deep by mistake.
+        if (open.length === MAX_DEPTH) {
+          yield { row: null, error: { path: fieldPath(open.map(({ at }) => at)), message: DEEP } };
+          return;
+        }
         const keys = text[index] === '{' ? new Set<string>() : null;
         open.push({ keys, at: keys ? '' : 0 });
         isKeyNext = keys !== null;
@@ -39,21 +48,21 @@ export function inadmissibleJson(text: string): FieldError | null {
         index = end;
         if (isKeyNext && top?.keys) {
           top.at = value;
-          if (value === '__proto__') return refuse('is not a field name that is taken');
-          if (top.keys.has(value)) return refuse('is there more than once');
+          if (value === '__proto__') yield trouble('is not a field name that is taken');
+          if (top.keys.has(value)) yield trouble('is there more than once');
           top.keys.add(value);
           isKeyNext = false;
         }
-        if (value.includes('\0')) return refuse('holds a NUL character');
-        if (!value.isWellFormed()) return refuse('holds half of a surrogate pair');
+        if (value.includes('\0')) yield trouble('holds a NUL character');
+        if (!value.isWellFormed()) yield trouble('holds half of a surrogate pair');
         break;
       }
     }
   }
-  return null;
 }
 
 const MAX_DEPTH = 20;
+const DEEP = `is nested more than ${MAX_DEPTH} levels deep`;
 
 interface Container {
   /** The keys seen so far; null for an array. */

@@ -1,5 +1,6 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
+import type { FieldError } from '../contract/problems.ts';
 import type { Caller } from './caller.ts';
 
 /** What middleware leaves for those after it. */
@@ -15,6 +16,8 @@ export interface ApiEnv {
     idempotencyKey: string | null;
     /** Set on routes behind `jsonBody`: parsed, not yet validated. */
     body: unknown;
+    /** Set by `jsonRows`: by row of an array, what keeps its JSON from being taken; the paths begin at the row. */
+    rowErrors: ReadonlyMap<number, FieldError>;
   };
 }
 

@@ -30,6 +30,11 @@ export const PROBLEMS = {
     title: 'The Idempotency-Key header is not valid',
     detail: 'Send an Idempotency-Key of 1 to 255 printable ASCII characters, a UUID for example.',
   },
+  idempotency_key_not_taken: {
+    status: 400,
+    title: 'An array takes no Idempotency-Key header',
+    detail: 'Leave the Idempotency-Key header out, and give each row that needs one a `key` of its own.',
+  },
   unauthorized: {
     status: 401,
     title: 'The credentials are missing or not valid',
@@ -71,6 +76,11 @@ export const PROBLEMS = {
     title: 'There is no such hold',
     detail: 'Check the id of the hold, and that your organization is the one that placed it.',
   },
+  charge_not_found: {
+    status: 404,
+    title: 'There is no such charge',
+    detail: 'Check the id of the charge, and that your organization is the one that was charged.',
+  },
   route_not_found: {
     status: 404,
     title: 'There is nothing at this address',
@@ -101,10 +111,15 @@ export const PROBLEMS = {
     title: 'More was to be captured than is held',
     detail: 'Capture at most what the hold has set aside, and take another hold for the rest.',
   },
+  amount_above_charge: {
+    status: 409,
+    title: 'More was to be given back than was charged',
+    detail: 'Give back at most what is left of the charge, or leave `tokens` out to give all of that back.',
+  },
   payload_too_large: {
     status: 413,
     title: 'The body is too large',
-    detail: 'Send at most 64 KiB.',
+    detail: 'Send at most 64 KiB; where arrays are taken, at most 512 KiB.',
   },
   unsupported_media_type: {
     status: 415,
@@ -174,7 +189,7 @@ export const problem = z.strictObject({
   errors: z.array(fieldError).optional(),
   /** Of scope_missing: the scope that the key lacks. */
   scope: z.string().optional(),
-  /** Of tokens_insufficient: what the job costs, what can be spent now, and which tokens these are. */
+  /** Of tokens_insufficient: what was asked for, what can be spent now, and which tokens these are. */
   required: z.int().optional(),
   available: z.int().optional(),
   tokenType: z.string().optional(),

@@ -155,6 +155,11 @@ const ACCOUNTS = `
      group by e.organization_id, e.token_type
   )`;
 
+/** What a hold took, part by part, and up to where each reaches. */
+const PARTS = `(
+       select u.grant_id, u.amount, sum(u.amount) over (order by u.position) as reaches
+         from unnest(h.grant_ids, h.grant_amounts) with ordinality as u (grant_id, amount, position))`;
+
 /**
  * Which part of which grant each hold stands for: its charges burn a prefix of what it took, in the order taken, and what is
  * open of it is behind that. A refund gives back the end of its charge.
@@ -168,18 +173,20 @@ const TAKEN = `
          from tollgate.hold_steps c
         where c.organization_id = r.organization_id and c.hold_id = r.hold_id and c.verb = 'capture' and c.charge_number < r.charge_number) s
   ), taken as (
-    select h.organization_id, part.grant_id,
-           sum(case when h.state = 'held' then greatest(0, least(part.amount, part.reaches - h.captured)) else 0 end) as held,
-           sum(greatest(0, least(part.amount, h.captured - (part.reaches - part.amount)))
-               - coalesce((select sum(greatest(0, least(part.reaches, r.to_amount) - greatest(part.reaches - part.amount, r.from_amount)))
-                             from refunded_slices r
-                            where r.organization_id = h.organization_id and r.hold_id = h.id), 0)) as consumed
-      from ${HOLDS} h
-     cross join lateral (
-       select u.grant_id, u.amount, sum(u.amount) over (order by u.position) as reaches
-         from unnest(h.grant_ids, h.grant_amounts) with ordinality as u (grant_id, amount, position)) part
-     where h.state = 'held' or h.captured > 0
-     group by h.organization_id, part.grant_id
+    select m.organization_id, m.grant_id, sum(m.held) as held, sum(m.consumed) as consumed
+      from (select h.organization_id, part.grant_id,
+                   case when h.state = 'held' then greatest(0, least(part.amount, part.reaches - h.captured)) else 0 end as held,
+                   greatest(0, least(part.amount, h.captured - (part.reaches - part.amount))) as consumed
+              from ${HOLDS} h
+             cross join lateral ${PARTS} part
+             where h.state = 'held' or h.captured > 0
+            union all
+            select h.organization_id, part.grant_id, 0,
+                   - greatest(0, least(part.reaches, r.to_amount) - greatest(part.reaches - part.amount, r.from_amount))
+              from refunded_slices r
+              join ${HOLDS} h on h.organization_id = r.organization_id and h.id = r.hold_id
+             cross join lateral ${PARTS} part) m
+     group by m.organization_id, m.grant_id
   )`;
 
 /** What the holds and the debts of each job come to. */
@@ -387,7 +394,7 @@ export const CHECKS: readonly Check[] = [
             ), steps as (
               select s.organization_id, s.hold_id,
                      count(*) filter (where s.verb <> 'capture') as growths,
-                     count(*) filter (where s.verb = 'capture')  as captures,
+                     count(s.charge_number) as captures,
                      coalesce(sum(s.amount) filter (where s.verb = 'capture'), 0) as captured
                 from ${STEPS} s
                group by s.organization_id, s.hold_id

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { ConfigurationError, readConfig, verifyConfig } from '../config.ts';
 import { createPool } from './pool.ts';
-import { CHECKS, countVerified, ROWS_PER_CHECK, verify } from './verify.ts';
+import { CHECKS, countVerified, ROWS_PER_CHECK, type VerifyProgress, verify } from './verify.ts';
 
 /**
  * `npm run verify`: proves the invariants on the database of DATABASE_AUDITOR_URL or, without it, on the one of a running
@@ -18,7 +18,7 @@ try {
 async function prove(url: string): Promise<boolean> {
   const pool = createPool({ url, applicationName: 'tollgate-verify', maxConnections: 1, queryTimeoutMs: null });
   try {
-    const findings = new Map((await verify(pool)).map((finding) => [finding.check, finding]));
+    const findings = new Map((await verify(pool, showProgress())).map((finding) => [finding.check, finding]));
     for (const { name, sentence } of CHECKS) {
       const rows = findings.get(name)?.rows ?? [];
       console.log(`${rows.length === 0 ? '✓' : '✗'} ${name.padEnd(21)} ${sentence}`);
@@ -35,6 +35,26 @@ async function prove(url: string): Promise<boolean> {
     await pool.end();
   }
 }
+
+/** A bar on a terminal; elsewhere a line every few seconds, so that a log shows that it goes on. */
+function showProgress(): (progress: VerifyProgress) => void {
+  const startedAt = performance.now();
+  let saidAt = startedAt;
+  return ({ entries, entriesInAll }) => {
+    const share = entriesInAll === 0 ? 1 : entries / entriesInAll;
+    const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+    const line = `${Math.floor(share * 100)} %  ${entries} of ${entriesInAll} entries  ${seconds} s`;
+    if (process.stderr.isTTY) {
+      const bar = '█'.repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH, '░');
+      process.stderr.write(share < 1 ? `\r${bar} ${line}` : '\r\x1b[2K');
+    } else if (share < 1 && performance.now() - saidAt > 5_000) {
+      saidAt = performance.now();
+      process.stderr.write(`${line}\n`);
+    }
+  };
+}
+
+const BAR_WIDTH = 30;
 
 async function auditorUrl(environment: NodeJS.ProcessEnv): Promise<string> {
   if (environment.DATABASE_AUDITOR_URL) return readConfig(verifyConfig, environment).DATABASE_AUDITOR_URL;

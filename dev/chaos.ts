@@ -3,6 +3,7 @@ import { createPool } from '../db/pool.ts';
 import { type Finding, verify } from '../db/verify.ts';
 import { DemoApp } from './demoApp.ts';
 import type { Feature } from './demoExpectation.ts';
+import { seededRandom } from './seededRandom.ts';
 import type { Stack, StackPart } from './stack.ts';
 
 /**
@@ -133,13 +134,4 @@ async function waitUntilAllHaveEnded(
     told = rows.length;
     await pause(1_000);
   }
-}
-
-/** The schedule must be repeatable, not unguessable: a linear congruence will do. Its low bits are poor, so they go. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return (state >>> 8) / 2 ** 24;
-  };
 }

@@ -4,6 +4,12 @@
  */
 export const ID_PATTERN = /^[A-Za-z0-9_-]{1,64}$/;
 
+/** Ids of holds: an app's own, and those that the job functions take again or take for a late charge. */
+export const HOLD_ID_PATTERN = /^(?:again:|late:)?[A-Za-z0-9_-]{1,64}$/;
+
+/** Ids of charges: the hold's, and the number of the charge on it. */
+export const CHARGE_ID_PATTERN = /^(?:again:|late:)?[A-Za-z0-9_-]{1,64}\.[1-9]\d{0,8}$/;
+
 /** The workflow that runs a job. Source: DESIGN, the table of workflows; the API, the worker and the sweep share it. */
 export function jobWorkflowId(organizationId: string, jobId: string): string {
   return `job:${organizationId}:${jobId}`;

@@ -16,6 +16,17 @@ export const HOLD_REFUSALS = [
 ] as const;
 export type HoldRefusal = (typeof HOLD_REFUSALS)[number];
 
+export const QUOTE_REFUSALS = [
+  'not_a_member',
+  'organization_unknown',
+  'feature_unknown',
+  'amount_invalid',
+  'feature_not_available',
+  'limit_reached',
+  'tokens_insufficient',
+] as const;
+export type QuoteRefusal = (typeof QUOTE_REFUSALS)[number];
+
 export const HOLD_END_REFUSALS = [
   'not_a_member',
   'hold_unknown',

@@ -1,6 +1,6 @@
 -- PostgreSQL reads the checks of a table anew in every statement that writes to it, about 3 µs for each comparison. A lone hold writes
 -- to four tables that had 26 checks: 0.2 ms of its 0.55. What stays is one check each, of what money could be lost or made by; the rest
--- is decided by the functions, which alone may write here, and proven by `npm run verify`.
+-- is decided by the functions, which alone may write here, and proven by `npm run verify` (docs/decisions/0011).
 
 alter table tollgate.balances
   drop constraint balances_available_is_not_negative,

@@ -533,8 +533,8 @@ create table tollgate.hold_steps (
   created_at timestamp with time zone not null,
   constraint hold_steps_pkey PRIMARY KEY (organization_id, hold_id, verb, key),
   constraint hold_steps_organization_id_hold_id_fkey FOREIGN KEY (organization_id, hold_id) REFERENCES tollgate.holds(organization_id, id),
-  constraint hold_steps_amount_is_positive CHECK ((amount > 0)),
-  constraint hold_steps_capture_is_a_charge CHECK (((verb = 'capture'::text) = (charge_number IS NOT NULL))),
+  constraint hold_steps_amount_is_positive CHECK (((amount > 0) OR ((amount = 0) AND (verb = 'capture'::text) AND is_last))),
+  constraint hold_steps_capture_is_a_charge CHECK ((((verb = 'capture'::text) AND (amount > 0)) = (charge_number IS NOT NULL))),
   constraint hold_steps_key_is_bounded CHECK (((length(key) <= 255) AND ((key <> ''::text) OR (verb <> 'grow'::text)))),
   constraint hold_steps_verb_is_known CHECK ((verb = ANY (ARRAY['grow'::text, 'capture'::text, 'draw'::text])))
 );
@@ -2425,6 +2425,8 @@ declare
   v_open      bigint;
   v_charge    bigint;
   v_number    integer := 1;
+  v_in_steps  bigint;
+  v_is_ended_by_step boolean;
   v_rule      text;
   v_more      record;
   v_is_drawn  boolean := false;
@@ -2448,7 +2450,8 @@ begin
     -- '' is the key of a last capture without one: it is written down where what was charged is not what was asked for.
     select s.* into v_step
       from tollgate.hold_steps s
-     where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture' and s.key = coalesce(p_key, '');
+     where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture' and s.key = coalesce(p_key, '')
+       and p_key is distinct from '';
     if found then
       charge_id := p_hold || '.' || v_step.charge_number;
       if (v_step.asked, v_step.is_last) is distinct from (coalesce(p_amount, 0), v_is_last) then
@@ -2459,18 +2462,19 @@ begin
       returned := case when v_step.is_last then v_open else 0 end;
       return;
     end if;
-    select count(*) + 1 into v_number
+    select count(s.charge_number) + 1, coalesce(sum(s.amount), 0), coalesce(bool_or(s.is_last), false)
+      into v_number, v_in_steps, v_is_ended_by_step
       from tollgate.hold_steps s
      where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture';
 
     if v_hold.state <> 'held' then
-      -- The last charge is what the keyed ones before it left.
-      captured := v_hold.captured - (select coalesce(sum(s.amount), 0) from tollgate.hold_steps s
-                                      where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture');
-      is_repeat := v_hold.state = 'captured' and p_key is null and v_is_last
-                   and case when p_amount is null then v_open = 0 else p_amount = captured end;
+      -- The last charge is what the keyed ones before it left, unless one of them was the last.
+      v_charge := v_hold.captured - v_in_steps;
+      is_repeat := v_hold.state = 'captured' and not v_is_ended_by_step and p_key is null and v_is_last
+                   and case when p_amount is null then v_open = 0 else p_amount = v_charge end;
       outcome := case when is_repeat then 'captured' else 'hold_' || v_hold.state end;
-      charge_id := case when is_repeat and captured > 0 then p_hold || '.' || v_number end;
+      charge_id := case when is_repeat and v_charge > 0 then p_hold || '.' || v_number end;
+      captured := case when is_repeat then v_charge else 0 end;
       returned := v_open;
       return;
     elsif p_amount <= 0 or p_amount > c_largest then
@@ -2514,12 +2518,14 @@ begin
    where h.organization_id = p_organization and h.id = p_hold and h.state = 'held';
   captured := v_charge; captured_in_all := v_hold.captured + v_charge;
 
+  -- An end that found nothing left to charge is written down too: it is no charge, and its repeat is a repeat all the same.
+  if p_verb = 'capture' and (p_key is not null or v_charge <> coalesce(p_amount, v_charge) or v_is_drawn) then
+    insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, is_last, charge_number, available, created_at)
+    values (p_organization, p_hold, 'capture', coalesce(p_key, ''), coalesce(p_amount, 0), v_charge, v_is_last,
+            case when v_charge > 0 then v_number end, 0, p_now);
+  end if;
   if v_charge > 0 then
     charge_id := p_hold || '.' || v_number;
-    if p_key is not null or v_charge <> coalesce(p_amount, v_charge) or v_is_drawn then
-      insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, is_last, charge_number, available, created_at)
-      values (p_organization, p_hold, 'capture', coalesce(p_key, ''), coalesce(p_amount, 0), v_charge, v_is_last, v_number, 0, p_now);
-    end if;
     insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at, token_type, charge_id, principal)
     values (p_organization, case when left(v_hold.principal, 5) = 'user:' then substr(v_hold.principal, 6) end, v_hold.feature, v_charge,
             case when v_hold.job_id is null then coalesce(p_metadata, '{}') else coalesce(p_metadata, '{}') || jsonb_build_object('jobId', v_hold.job_id) end,
@@ -3077,6 +3083,41 @@ $function$
 ;
 alter function tollgate.lapse_holds(text,text,timestamp with time zone,timestamp with time zone) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text, p_feature text, p_expires_at timestamp with time zone, p_id text, p_limit integer)
+ RETURNS TABLE(ordinal integer, hold_id text, looked_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now timestamptz := clock_timestamp();
+begin
+  return query
+    select row_number() over (order by h.expires_at desc, h.id desc)::integer, h.id, v_now
+      from tollgate.balances b
+     cross join lateral (
+       select l.id, l.expires_at
+         from tollgate.holds l
+        where l.organization_id || '/' || l.token_type = b.organization_id || '/' || b.token_type
+          and l.expires_at <= coalesce(p_expires_at, 'infinity')
+          and (p_expires_at is null or (l.expires_at, l.id) < (p_expires_at, p_id))
+          and l.expires_at > case p_state when 'held' then v_now else '-infinity' end
+          and (p_state is null or p_state = case when l.state = 'held' and l.expires_at <= v_now then 'lapsed' else l.state end)
+          and (p_feature is null or l.feature = p_feature)
+        order by l.organization_id || '/' || l.token_type desc, l.expires_at desc
+        fetch first (p_limit) rows with ties) h
+     where b.organization_id = p_organization
+     order by h.expires_at desc, h.id desc
+     limit p_limit;
+end
+$function$
+;
+alter function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.live_grants(p_organizations text[], p_token_types text[], p_burn_orders text[], OUT numbers integer[], OUT grant_ids bigint[], OUT remaining bigint[])
  RETURNS record
  LANGUAGE plpgsql
@@ -3427,6 +3468,12 @@ begin
          and coalesce(v_row.seen_type = v_row.asked_type, true)
       then
         v_outcomes[v_p] := v_row.state; v_is_repeat[v_p] := true; v_until[v_p] := v_row.seen_until; v_types[v_p] := v_row.seen_type;
+        -- Of the type that the hold stands on; null where the catalogue no longer leads to it.
+        if v_row.seen_type <> v_kinds[v_n] then
+          v_after[v_p] := (select k.available
+                             from unnest(v_orgs, v_kinds, v_available) as k (organization_id, token_type, available)
+                            where k.organization_id = v_row.organization_id and k.token_type = v_row.seen_type);
+        end if;
       else
         v_outcomes[v_p] := 'id_reused';
       end if;
@@ -3437,6 +3484,11 @@ begin
       v_after[v_p] := v_available[v_n];
       if (p_features[v_g], p_amounts[v_g], p_lifetimes[v_g], p_job_ids[v_g]) is not distinct from (v_row.feature, v_row.amount, v_row.lifetime, v_row.job_id) then
         v_outcomes[v_p] := 'held'; v_is_repeat[v_p] := true; v_until[v_p] := v_until[v_g]; v_types[v_p] := v_types[v_g];
+        if v_types[v_g] <> v_kinds[v_n] then
+          v_after[v_p] := (select k.available
+                             from unnest(v_orgs, v_kinds, v_available) as k (organization_id, token_type, available)
+                            where k.organization_id = v_row.organization_id and k.token_type = v_types[v_g]);
+        end if;
       else
         v_outcomes[v_p] := 'id_reused';
       end if;
@@ -3465,7 +3517,8 @@ begin
         from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount,
                                       v_available[v_n] >= v_row.amount, v_now) l;
       if not v_limits.is_within then
-        v_outcomes[v_p] := 'limit_reached';
+        -- The limit, and what is available, may be those of a type that the feature falls back to.
+        v_outcomes[v_p] := 'limit_reached'; v_types[v_p] := v_kinds[v_n];
         continue;
       end if;
       v_counters[v_p] := v_limits.counters::text;
@@ -3780,6 +3833,151 @@ $function$
 ;
 alter function tollgate.provision_organization() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.quote_holds(p_principals text[], p_organizations text[], p_features text[], p_amounts bigint[])
+ RETURNS TABLE(ordinal integer, outcome text, token_type text, amount bigint, available bigint, grants jsonb)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  c_largest   constant bigint := 9007199254740991;
+  v_now       timestamptz := clock_timestamp();
+  v_refusals  text[] := tollgate.refusals_for(p_principals, p_organizations);
+  v_row       record;
+  -- The balances, by number, and their live grants: those of balance n are v_first[n] to v_last[n].
+  v_orgs      text[];
+  v_kinds     text[];
+  v_available bigint[];
+  v_in_plan   boolean[];
+  v_limited   boolean[];
+  v_due       boolean[];
+  v_burns     text[];
+  v_numbers   integer[];
+  v_grant_ids bigint[];
+  v_left      bigint[];
+  v_first     integer[];
+  v_last      integer[];
+  v_n         integer;
+  v_k         integer;
+  v_g         integer;
+  v_wanted    bigint;
+  v_part      bigint;
+  v_ids       bigint[];
+  v_parts     bigint[];
+begin
+  select array_agg(b.organization_id), array_agg(b.token_type), array_agg(b.available), array_agg(b.is_in_plan), array_agg(b.is_limited),
+         array_agg(b.next_change_at <= v_now), array_agg(b.burn_order)
+    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_due, v_burns
+    from (select u.organization_id, f.token_type
+            from unnest(p_organizations, p_features, v_refusals) as u (organization_id, feature, refusal)
+            join tollgate.current_features f on f.feature = u.feature
+           where u.refusal is null
+          union
+          select u.organization_id, k.token_type
+            from unnest(p_organizations, p_features, v_refusals) as u (organization_id, feature, refusal)
+            join public.organizations o on o.id = u.organization_id
+            join tollgate.current_fallbacks k on k.plan = o.plan and k.feature = u.feature
+           where u.refusal is null) w
+   cross join lateral (
+     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.next_change_at, l.burn_order
+       from tollgate.balances l
+      where l.organization_id = w.organization_id and l.token_type = w.token_type
+     offset 0) b;
+
+  select l.numbers, l.grant_ids, l.remaining into v_numbers, v_grant_ids, v_left
+    from tollgate.live_grants(v_orgs, v_kinds, v_burns) l;
+  v_first := array_fill(1, array[coalesce(cardinality(v_orgs), 0)]);
+  v_last  := array_fill(0, array[coalesce(cardinality(v_orgs), 0)]);
+  for v_g in 1..coalesce(cardinality(v_grant_ids), 0) loop
+    v_n := v_numbers[v_g];
+    if v_last[v_n] = 0 then
+      v_first[v_n] := v_g;
+    end if;
+    v_last[v_n] := v_g;
+  end loop;
+
+  for v_row in
+    select u.position::integer as position, u.principal, u.organization_id, u.feature, u.amount, u.refusal, f.token_type, o.id as known, k.number::integer as number,
+           r.numbers as others, r.wanted as others_wanted
+      from unnest(p_principals, p_organizations, p_features, p_amounts, v_refusals)
+             with ordinality as u (principal, organization_id, feature, amount, refusal, position)
+      left join tollgate.current_features f on f.feature = u.feature
+      left join public.organizations o on o.id = u.organization_id
+      left join unnest(v_orgs, v_kinds) with ordinality as k (organization_id, token_type, number)
+        on k.organization_id = u.organization_id and k.token_type = f.token_type
+      left join lateral (
+        select array_agg(n.number::integer order by c.rank) filter (where n.number is not null) as numbers, count(*) as wanted
+          from tollgate.current_fallbacks c
+          left join unnest(v_orgs, v_kinds) with ordinality as n (organization_id, token_type, number)
+            on n.organization_id = u.organization_id and n.token_type = c.token_type
+         where c.plan = o.plan and c.feature = u.feature) r on f.has_fallbacks
+     order by u.position
+  loop
+    ordinal := v_row.position; token_type := case when v_row.refusal is null then v_row.token_type end; amount := v_row.amount; available := null; grants := '[]';
+    v_n := v_row.number;
+    outcome := case
+      when v_row.refusal is not null then v_row.refusal
+      when v_row.known is null then 'organization_unknown'
+      when v_row.token_type is null then 'feature_unknown'
+      when v_n is null or v_due[v_n] then 'not_settled'
+      when v_row.amount is null or v_row.amount <= 0 or v_row.amount > c_largest then 'amount_invalid'
+    end;
+    if outcome is null and v_available[v_n] < v_row.amount and v_row.others_wanted > 0 then
+      if cardinality(v_row.others) is distinct from v_row.others_wanted::integer or exists (select from unnest(v_row.others) as x (n) where v_due[x.n]) then
+        outcome := 'not_settled';
+      end if;
+      foreach v_k in array coalesce(v_row.others, '{}') loop
+        if v_available[v_k] >= v_row.amount and v_in_plan[v_k] then
+          v_n := v_k;
+          exit;
+        end if;
+      end loop;
+    end if;
+    if outcome is not null then
+      return next;
+      continue;
+    end if;
+
+    -- The plan gate is that of the feature's own type.
+    if not v_in_plan[v_row.number] then
+      outcome := 'feature_not_available'; available := v_available[v_row.number];
+      return next;
+      continue;
+    end if;
+    token_type := v_kinds[v_n]; available := v_available[v_n];
+    if v_limited[v_n] and not (
+      select l.is_within
+        from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount, false, v_now) l)
+    then
+      outcome := 'limit_reached';
+    elsif available < v_row.amount then
+      outcome := 'tokens_insufficient';
+    else
+      outcome := 'held';
+      v_wanted := v_row.amount; v_ids := '{}'; v_parts := '{}'; v_g := v_first[v_n];
+      while v_wanted > 0 and v_g <= v_last[v_n] loop
+        v_part := least(v_wanted, v_left[v_g]);
+        v_ids := v_ids || v_grant_ids[v_g]; v_parts := v_parts || v_part;
+        v_wanted := v_wanted - v_part; v_g := v_g + 1;
+      end loop;
+      if v_wanted > 0 then
+        raise exception 'tollgate: the grants of % of % do not add up to what is available', token_type, v_row.organization_id;
+      end if;
+      select jsonb_agg(jsonb_build_object('id', g.id, 'source', g.source, 'isPaid', g.is_paid, 'tokens', u.part,
+                         'expiresAt', to_char(g.expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) order by u.rank) into grants
+        from unnest(v_ids, v_parts) with ordinality as u (id, part, rank)
+        join tollgate.grants g on g.organization_id = v_row.organization_id and g.id = u.id;
+    end if;
+    return next;
+  end loop;
+end
+$function$
+;
+alter function tollgate.quote_holds(text[],text[],text[],bigint[]) owner to tollgate_ledger;
+grant execute on function tollgate.quote_holds(text[],text[],text[],bigint[]) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.record_attempt(p_organization text, p_job text, p_attempt integer, p_outcome text, p_model text, p_provider_request text, p_http_status integer, p_usage jsonb)
  RETURNS void
  LANGUAGE sql
@@ -3828,8 +4026,8 @@ AS $function$
 #variable_conflict use_column
 declare
   v_claim    record;
-  v_hold_id  text := substring(p_charge from '^(.+)[.][0-9]{1,9}$');
-  v_number   integer := substring(p_charge from '^.+[.]([0-9]{1,9})$')::integer;
+  v_hold_id  text := substring(p_charge from '^(.+)[.][1-9][0-9]{0,8}$');
+  v_number   integer := substring(p_charge from '^.+[.]([1-9][0-9]{0,8})$')::integer;
   v_hold     tollgate.holds;
   v_now      timestamptz;
   v_starts   bigint;
@@ -3863,7 +4061,7 @@ begin
     select h.* into strict v_hold from tollgate.holds h where h.organization_id = p_organization and h.id = v_hold_id;
     -- Where the charge begins in what the hold took, how much it is, and when it was made: a step says so, or it is the last one.
     select coalesce(sum(s.amount) filter (where s.charge_number < v_number), 0),
-           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(*) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
+           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(s.charge_number) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
            coalesce(max(s.created_at) filter (where s.charge_number = v_number), v_hold.ended_at)
       into v_starts, v_charged, v_at
       from tollgate.hold_steps s

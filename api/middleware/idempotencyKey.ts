@@ -8,6 +8,11 @@ export const idempotencyKey = withKey({ isRequired: true });
 /** The same where a request may do without: then `idempotencyKey` is null. */
 export const optionalIdempotencyKey = withKey({ isRequired: false });
 
+/** Refuses one where an array is taken: it would say that the array is done whole or not at all, and it is not. */
+export const noIdempotencyKey = createMiddleware<ApiEnv>(async (c, next) =>
+  c.req.header('idempotency-key') === undefined ? next() : problemReply(c, 'idempotency_key_not_taken'),
+);
+
 function withKey({ isRequired }: { isRequired: boolean }) {
   return createMiddleware<ApiEnv>(async (c, next) => {
     const key = c.req.header('idempotency-key');

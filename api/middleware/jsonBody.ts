@@ -1,30 +1,52 @@
 import type { HttpBindings } from '@hono/node-server';
 import { createMiddleware } from 'hono/factory';
 import type { FieldError } from '../../contract/problems.ts';
+import { fieldPath } from '../fieldErrors.ts';
 import { inadmissibleJson } from '../inadmissibleJson.ts';
 import { problemReply } from '../problemReply.ts';
 import type { ApiEnv } from '../requestContext.ts';
 
 export const MAX_BODY_BYTES = 64 * 1024;
+/** Room for the longest thousand rows that pass: a key of 255 characters and an id each, without escapes. */
+export const MAX_ROWS_BYTES = 512 * 1024;
 
 /**
  * Reads the body as JSON and leaves it in `body`. The bytes are counted while they arrive, so a chunked body without a
  * Content-Length is bounded too; a compressed one is refused unread, so nothing can inflate.
  */
-export const jsonBody = createMiddleware<ApiEnv>(async (c, next) => {
-  if (!isPlainJson(c.req.header('content-type'), c.req.header('content-encoding'))) {
-    return problemReply(c, 'unsupported_media_type');
-  }
-  if (Number(c.req.header('content-length') ?? 0) > MAX_BODY_BYTES) return problemReply(c, 'payload_too_large');
+export const jsonBody = jsonOf({ maxBytes: MAX_BODY_BYTES, isByRow: false });
 
-  const bytes = await readBounded(c.env.incoming);
-  if (bytes === 'too_large') return problemReply(c, 'payload_too_large');
-  const parsed = bytes === 'cut_off' ? 'malformed' : parse(bytes);
-  if (parsed === 'malformed') return problemReply(c, 'malformed_json');
-  if ('error' in parsed) return problemReply(c, 'invalid_request', { errors: [parsed.error] });
-  c.set('body', parsed.body);
-  return next();
-});
+/**
+ * The same where an array may be sent: a larger one, and what is not admissible in one row is left in `rowErrors`, for that
+ * row's answer.
+ */
+export const jsonRows = jsonOf({ maxBytes: MAX_ROWS_BYTES, isByRow: true });
+
+function jsonOf({ maxBytes, isByRow }: { maxBytes: number; isByRow: boolean }) {
+  return createMiddleware<ApiEnv>(async (c, next) => {
+    if (!isPlainJson(c.req.header('content-type'), c.req.header('content-encoding'))) {
+      return problemReply(c, 'unsupported_media_type');
+    }
+    if (Number(c.req.header('content-length') ?? 0) > maxBytes) return problemReply(c, 'payload_too_large');
+
+    const bytes = await readBounded(c.env.incoming, maxBytes);
+    if (bytes === 'too_large') return problemReply(c, 'payload_too_large');
+    const parsed = bytes === 'cut_off' ? 'malformed' : parse(bytes);
+    if (parsed === 'malformed') return problemReply(c, 'malformed_json');
+
+    const rowErrors = new Map<number, FieldError>();
+    for (const { row, error } of inadmissibleJson(parsed.text)) {
+      if (row === null || !isByRow) {
+        const path = row === null ? error.path : [fieldPath([row]), error.path].filter((part) => part !== '').join('.');
+        return problemReply(c, 'invalid_request', { errors: [{ ...error, path }] });
+      }
+      if (!rowErrors.has(row)) rowErrors.set(row, error);
+    }
+    c.set('body', parsed.body);
+    c.set('rowErrors', rowErrors);
+    return next();
+  });
+}
 
 function isPlainJson(contentType: string | undefined, contentEncoding: string | undefined): boolean {
   const isJson = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i.test(contentType ?? '');
@@ -32,14 +54,14 @@ function isPlainJson(contentType: string | undefined, contentEncoding: string | 
 }
 
 /** From the socket's own stream: the web stream around it costs more than all the rest of a small request. */
-function readBounded(incoming: HttpBindings['incoming']): Promise<Buffer | 'too_large' | 'cut_off'> {
+function readBounded(incoming: HttpBindings['incoming'], maxBytes: number): Promise<Buffer | 'too_large' | 'cut_off'> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let size = 0;
     incoming
       .on('data', (chunk: Buffer) => {
         size += chunk.byteLength;
-        if (size <= MAX_BODY_BYTES) chunks.push(chunk);
+        if (size <= maxBytes) chunks.push(chunk);
         else resolve('too_large');
       })
       .once('end', () => resolve(Buffer.concat(chunks)))
@@ -51,15 +73,11 @@ function readBounded(incoming: HttpBindings['incoming']): Promise<Buffer | 'too_
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function parse(bytes: Buffer): { body: unknown } | { error: FieldError } | 'malformed' {
-  let text: string;
-  let body: unknown;
+function parse(bytes: Buffer): { text: string; body: unknown } | 'malformed' {
   try {
-    text = decoder.decode(bytes);
-    body = JSON.parse(text);
+    const text = decoder.decode(bytes);
+    return { text, body: JSON.parse(text) };
   } catch {
     return 'malformed';
   }
-  const error = inadmissibleJson(text);
-  return error === null ? { body } : { error };
 }

@@ -1,128 +1,118 @@
 import { createHash } from 'node:crypto';
 import { Hono } from 'hono';
-import { captureRequest, type EndedHold, HOLDS_PATH, holdRequest, type PlacedHold } from '../../contract/holds.ts';
+import {
+  type HoldList,
+  type HoldRequest,
+  holdListQuery,
+  holdRequest,
+  holdRow,
+  type PlacedHold,
+} from '../../contract/holds.ts';
+import type { ApiKeyScope } from '../../db/apiKeys.ts';
 import type { Coalescer } from '../../db/coalescer.ts';
-import type { HoldEnding } from '../../db/holds.ts';
+import { findHold, listHolds } from '../../db/holdReads.ts';
 import { TOKEN_COSTS } from '../../domain/catalog.ts';
-import { ID_PATTERN } from '../../domain/ids.ts';
+import { HOLD_ID_PATTERN } from '../../domain/ids.ts';
+import { type Answer, replyWith } from '../answer.ts';
 import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
+import { placementAnswer, writeHold } from '../holdAnswers.ts';
+import { readHoldCursor, writeHoldCursor } from '../holdCursor.ts';
 import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
-import { idempotencyKey } from '../middleware/idempotencyKey.ts';
-import { jsonBody } from '../middleware/jsonBody.ts';
+import { optionalIdempotencyKey } from '../middleware/idempotencyKey.ts';
+import { jsonRows } from '../middleware/jsonBody.ts';
 import { namesNoFeature } from '../namesNoFeature.ts';
 import { problemReply } from '../problemReply.ts';
+import { queryOf } from '../queryOf.ts';
+import { replyWithRows } from '../replyWithRows.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
+import type { RowQueue } from '../rowQueue.ts';
 
-/** The hold lane: set tokens aside, do the work, capture what it used or release. A hold that is forgotten lapses. */
-export function holdRoutes(authentication: Authentication, ledger: Coalescer) {
-  const { pool } = authentication;
+/**
+ * The hold lane: set tokens aside, do the work, capture what it used or release. A hold that is forgotten lapses. What is
+ * done with a hold once it is there: holdSteps.ts.
+ */
+export function holdRoutes(authentication: Authentication, ledger: Coalescer, sendRows: RowQueue) {
+  const { pool, log } = authentication;
   const routes = new Hono<ApiEnv>();
-  const member = [authenticated(authentication, 'tokens:write'), ownOrganization(pool)] as const;
+  const member = (scope: ApiKeyScope) => [authenticated(authentication, scope), ownOrganization(pool)] as const;
 
-  routes.post('/', ...member, idempotencyKey, jsonBody, async (c) => {
+  routes.post('/', ...member('tokens:write'), optionalIdempotencyKey, jsonRows, async (c) => {
     const body = c.get('body');
+    const key = c.get('idempotencyKey');
+    if (Array.isArray(body)) {
+      // One key for all rows would say that the array is done whole or not at all. It is not.
+      if (key !== null) return problemReply(c, 'idempotency_key_not_taken');
+      return replyWithRows(c, {
+        schema: holdRow,
+        namedBy: 'key',
+        send: (rows) => sendRows(c.get('organizationId'), rows, (row) => placeRow(c, row)),
+        log,
+      });
+    }
+    if (key === null) return problemReply(c, 'idempotency_key_missing');
     const parsed = holdRequest.safeParse(body);
     if (!parsed.success) {
       return problemReply(c, namesNoFeature(body, parsed.error.issues) ? 'feature_unknown' : 'invalid_request', {
         errors: fieldErrors(parsed.error),
       });
     }
-    const { feature, tokens = TOKEN_COSTS[feature], lifetimeSeconds } = parsed.data;
-    const id = holdIdOf(c.get('idempotencyKey')!);
-    const lifetimeMs = lifetimeSeconds * 1_000;
-    const placed = await ledger.hold({ ...who(c), holdId: id, feature, amount: tokens, lifetimeMs });
-    switch (placed.outcome) {
-      case 'held':
-      case 'captured':
-      case 'released':
-      case 'lapsed': {
-        const { tokenType, expiresAt, isRepeat } = placed;
-        if (isRepeat) c.header('Idempotent-Replayed', 'true');
-        const links = { capture: `${HOLDS_PATH}/${id}/capture`, release: `${HOLDS_PATH}/${id}/release` };
-        const answer: PlacedHold = {
-          id,
-          feature,
-          tokenType: tokenType!,
-          tokens,
-          expiresAt: expiresAt!.toISOString(),
-          links,
-        };
-        return c.json(answer, 201);
-      }
-      case 'tokens_insufficient':
-        return problemReply(c, 'tokens_insufficient', {
-          required: tokens,
-          available: placed.available!,
-          tokenType: placed.tokenType!,
-        });
-      case 'feature_not_available':
-        return problemReply(c, 'feature_not_available');
-      case 'limit_reached':
-        return problemReply(c, 'limit_reached');
-      case 'id_reused':
-        return problemReply(c, 'idempotency_key_reused');
-      case 'not_a_member':
-      case 'organization_unknown':
-        return problemReply(c, 'not_your_organization');
-      default:
-        throw new Error(`hold_tokens answered ${placed.outcome} to a request that was checked`);
+    return replyWith(c, await place(c, key, parsed.data), 201);
+  });
+
+  routes.get('/', ...member('tokens:read'), async (c) => {
+    const organizationId = c.get('organizationId');
+    const query = holdListQuery.safeParse(queryOf(c));
+    if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
+    const { limit, cursor, state, feature } = query.data;
+    const list = { organizationId, state, feature };
+    const after = cursor === undefined ? null : readHoldCursor(list, cursor);
+    if (cursor !== undefined && after === null) {
+      return problemReply(c, 'invalid_request', {
+        errors: [{ path: 'cursor', message: 'is not the nextCursor of a page of this list' }],
+      });
     }
+    // One more than asked for tells whether there is a next page.
+    const found = await listHolds(pool, organizationId, {
+      limit: limit + 1,
+      after,
+      ...(state === undefined ? {} : { state }),
+      ...(feature === undefined ? {} : { feature }),
+    });
+    const page = found.slice(0, limit);
+    const nextCursor = found.length > limit ? writeHoldCursor(list, page.at(-1)!) : null;
+    return c.json({ holds: page.map(writeHold), nextCursor } satisfies HoldList);
   });
 
-  routes.post('/:id/capture', ...member, jsonBody, async (c) => {
-    const parsed = captureRequest.safeParse(c.get('body'));
-    if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
-    const holdId = c.req.param('id');
-    if (!ID_PATTERN.test(holdId)) return problemReply(c, 'hold_not_found');
-    return replyOf(c, holdId, await ledger.capture({ ...who(c), holdId, amount: parsed.data.tokens ?? null }));
+  routes.get('/:id', ...member('tokens:read'), async (c) => {
+    const id = c.req.param('id');
+    const found = HOLD_ID_PATTERN.test(id) ? await findHold(pool, c.get('organizationId'), id) : null;
+    return found === null ? problemReply(c, 'hold_not_found') : c.json(writeHold(found));
   });
 
-  routes.post('/:id/release', ...member, async (c) => {
-    const holdId = c.req.param('id');
-    if (!ID_PATTERN.test(holdId)) return problemReply(c, 'hold_not_found');
-    return replyOf(c, holdId, await ledger.release({ ...who(c), holdId }));
-  });
+  async function place(c: ApiContext, key: string, request: HoldRequest): Promise<Answer<PlacedHold>> {
+    const { feature, tokens = TOKEN_COSTS[feature], lifetimeSeconds } = request;
+    const id = holdIdOf(key);
+    const placed = await ledger.hold({
+      organizationId: c.get('organizationId'),
+      principal: principalOf(c.get('caller')),
+      holdId: id,
+      feature,
+      amount: tokens,
+      lifetimeMs: lifetimeSeconds * 1_000,
+    });
+    return placementAnswer({ id, feature, tokens }, placed);
+  }
+
+  async function placeRow(c: ApiContext, { key, ...request }: HoldRequest & { key: string }) {
+    const answer = await place(c, key, request);
+    return 'code' in answer ? answer : { ...answer, body: { key, ...answer.body } };
+  }
 
   return routes;
-}
-
-function who(c: ApiContext) {
-  return { organizationId: c.get('organizationId'), principal: principalOf(c.get('caller')) };
 }
 
 /** The hold's id is what makes a repeat a repeat, so it follows from the key; a key may hold more than an id can. */
 function holdIdOf(key: string): string {
   return `key_${createHash('sha256').update(key).digest('base64url')}`;
-}
-
-/** No Idempotency-Key here: a hold ends once, and a repeat of its end gets what is recorded. */
-function replyOf(c: ApiContext, id: string, { outcome, isRepeat, captured, returned }: HoldEnding): Response {
-  switch (outcome) {
-    case 'captured':
-    case 'released':
-    case 'lapsed':
-      if (isRepeat) c.header('Idempotent-Replayed', 'true');
-      return c.json({ id, state: outcome, captured, returned } satisfies EndedHold);
-    case 'hold_unknown':
-      return problemReply(c, 'hold_not_found');
-    case 'amount_above_hold':
-      return problemReply(c, 'amount_above_hold');
-    case 'hold_captured':
-    case 'hold_released':
-    case 'hold_lapsed':
-    case 'hold_of_a_job':
-      return problemReply(c, 'hold_already_ended');
-    case 'not_a_member':
-      return problemReply(c, 'not_your_organization');
-    case 'key_reused':
-      return problemReply(c, 'idempotency_key_reused');
-    case 'limit_reached':
-      return problemReply(c, 'limit_reached');
-    case 'tokens_insufficient':
-      return problemReply(c, 'tokens_insufficient');
-    case 'key_invalid':
-    case 'amount_invalid':
-      throw new Error('end_holds refused an amount that was checked');
-  }
 }

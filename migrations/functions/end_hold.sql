@@ -27,6 +27,8 @@ declare
   v_open      bigint;
   v_charge    bigint;
   v_number    integer := 1;
+  v_in_steps  bigint;
+  v_is_ended_by_step boolean;
   v_rule      text;
   v_more      record;
   v_is_drawn  boolean := false;
@@ -50,7 +52,8 @@ begin
     -- '' is the key of a last capture without one: it is written down where what was charged is not what was asked for.
     select s.* into v_step
       from tollgate.hold_steps s
-     where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture' and s.key = coalesce(p_key, '');
+     where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture' and s.key = coalesce(p_key, '')
+       and p_key is distinct from '';
     if found then
       charge_id := p_hold || '.' || v_step.charge_number;
       if (v_step.asked, v_step.is_last) is distinct from (coalesce(p_amount, 0), v_is_last) then
@@ -61,18 +64,19 @@ begin
       returned := case when v_step.is_last then v_open else 0 end;
       return;
     end if;
-    select count(*) + 1 into v_number
+    select count(s.charge_number) + 1, coalesce(sum(s.amount), 0), coalesce(bool_or(s.is_last), false)
+      into v_number, v_in_steps, v_is_ended_by_step
       from tollgate.hold_steps s
      where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture';
 
     if v_hold.state <> 'held' then
-      -- The last charge is what the keyed ones before it left.
-      captured := v_hold.captured - (select coalesce(sum(s.amount), 0) from tollgate.hold_steps s
-                                      where s.organization_id = p_organization and s.hold_id = p_hold and s.verb = 'capture');
-      is_repeat := v_hold.state = 'captured' and p_key is null and v_is_last
-                   and case when p_amount is null then v_open = 0 else p_amount = captured end;
+      -- The last charge is what the keyed ones before it left, unless one of them was the last.
+      v_charge := v_hold.captured - v_in_steps;
+      is_repeat := v_hold.state = 'captured' and not v_is_ended_by_step and p_key is null and v_is_last
+                   and case when p_amount is null then v_open = 0 else p_amount = v_charge end;
       outcome := case when is_repeat then 'captured' else 'hold_' || v_hold.state end;
-      charge_id := case when is_repeat and captured > 0 then p_hold || '.' || v_number end;
+      charge_id := case when is_repeat and v_charge > 0 then p_hold || '.' || v_number end;
+      captured := case when is_repeat then v_charge else 0 end;
       returned := v_open;
       return;
     elsif p_amount <= 0 or p_amount > c_largest then
@@ -116,12 +120,14 @@ begin
    where h.organization_id = p_organization and h.id = p_hold and h.state = 'held';
   captured := v_charge; captured_in_all := v_hold.captured + v_charge;
 
+  -- An end that found nothing left to charge is written down too: it is no charge, and its repeat is a repeat all the same.
+  if p_verb = 'capture' and (p_key is not null or v_charge <> coalesce(p_amount, v_charge) or v_is_drawn) then
+    insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, is_last, charge_number, available, created_at)
+    values (p_organization, p_hold, 'capture', coalesce(p_key, ''), coalesce(p_amount, 0), v_charge, v_is_last,
+            case when v_charge > 0 then v_number end, 0, p_now);
+  end if;
   if v_charge > 0 then
     charge_id := p_hold || '.' || v_number;
-    if p_key is not null or v_charge <> coalesce(p_amount, v_charge) or v_is_drawn then
-      insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, is_last, charge_number, available, created_at)
-      values (p_organization, p_hold, 'capture', coalesce(p_key, ''), coalesce(p_amount, 0), v_charge, v_is_last, v_number, 0, p_now);
-    end if;
     insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at, token_type, charge_id, principal)
     values (p_organization, case when left(v_hold.principal, 5) = 'user:' then substr(v_hold.principal, 6) end, v_hold.feature, v_charge,
             case when v_hold.job_id is null then coalesce(p_metadata, '{}') else coalesce(p_metadata, '{}') || jsonb_build_object('jobId', v_hold.job_id) end,

@@ -176,6 +176,12 @@ begin
          and coalesce(v_row.seen_type = v_row.asked_type, true)
       then
         v_outcomes[v_p] := v_row.state; v_is_repeat[v_p] := true; v_until[v_p] := v_row.seen_until; v_types[v_p] := v_row.seen_type;
+        -- Of the type that the hold stands on; null where the catalogue no longer leads to it.
+        if v_row.seen_type <> v_kinds[v_n] then
+          v_after[v_p] := (select k.available
+                             from unnest(v_orgs, v_kinds, v_available) as k (organization_id, token_type, available)
+                            where k.organization_id = v_row.organization_id and k.token_type = v_row.seen_type);
+        end if;
       else
         v_outcomes[v_p] := 'id_reused';
       end if;
@@ -186,6 +192,11 @@ begin
       v_after[v_p] := v_available[v_n];
       if (p_features[v_g], p_amounts[v_g], p_lifetimes[v_g], p_job_ids[v_g]) is not distinct from (v_row.feature, v_row.amount, v_row.lifetime, v_row.job_id) then
         v_outcomes[v_p] := 'held'; v_is_repeat[v_p] := true; v_until[v_p] := v_until[v_g]; v_types[v_p] := v_types[v_g];
+        if v_types[v_g] <> v_kinds[v_n] then
+          v_after[v_p] := (select k.available
+                             from unnest(v_orgs, v_kinds, v_available) as k (organization_id, token_type, available)
+                            where k.organization_id = v_row.organization_id and k.token_type = v_types[v_g]);
+        end if;
       else
         v_outcomes[v_p] := 'id_reused';
       end if;
@@ -214,7 +225,8 @@ begin
         from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount,
                                       v_available[v_n] >= v_row.amount, v_now) l;
       if not v_limits.is_within then
-        v_outcomes[v_p] := 'limit_reached';
+        -- The limit, and what is available, may be those of a type that the feature falls back to.
+        v_outcomes[v_p] := 'limit_reached'; v_types[v_p] := v_kinds[v_n];
         continue;
       end if;
       v_counters[v_p] := v_limits.counters::text;

@@ -20,8 +20,8 @@ as $$
 #variable_conflict use_column
 declare
   v_claim    record;
-  v_hold_id  text := substring(p_charge from '^(.+)[.][0-9]{1,9}$');
-  v_number   integer := substring(p_charge from '^.+[.]([0-9]{1,9})$')::integer;
+  v_hold_id  text := substring(p_charge from '^(.+)[.][1-9][0-9]{0,8}$');
+  v_number   integer := substring(p_charge from '^.+[.]([1-9][0-9]{0,8})$')::integer;
   v_hold     tollgate.holds;
   v_now      timestamptz;
   v_starts   bigint;
@@ -55,7 +55,7 @@ begin
     select h.* into strict v_hold from tollgate.holds h where h.organization_id = p_organization and h.id = v_hold_id;
     -- Where the charge begins in what the hold took, how much it is, and when it was made: a step says so, or it is the last one.
     select coalesce(sum(s.amount) filter (where s.charge_number < v_number), 0),
-           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(*) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
+           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(s.charge_number) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
            coalesce(max(s.created_at) filter (where s.charge_number = v_number), v_hold.ended_at)
       into v_starts, v_charged, v_at
       from tollgate.hold_steps s

@@ -54,7 +54,15 @@ describe('a hold', () => {
     const reply = await capture(body.id, { tokens: 4 });
     expect([reply.status, endedHold.parse(reply.body)]).toEqual([
       200,
-      { id: body.id, state: 'captured', captured: 4, returned: 6 },
+      {
+        id: body.id,
+        state: 'captured',
+        captured: 4,
+        returned: 6,
+        chargeId: `${body.id}.1`,
+        capturedInAll: 4,
+        links: { self: `/api/v1/holds/${body.id}`, refund: `/api/v1/charges/${body.id}.1/refund` },
+      },
     ]);
     expect(await goalTokens()).toEqual({ available: 16, held: 0 });
   });
@@ -67,7 +75,7 @@ describe('a hold', () => {
     expectProblem(await release(body.id), 'hold_already_ended');
     expectProblem(await capture(body.id, { tokens: 2 }), 'hold_already_ended');
     const other = (await hold()).body.id;
-    expect((await release(other)).body).toEqual({ id: other, state: 'released', captured: 0, returned: 3 });
+    expect((await release(other)).body).toMatchObject({ state: 'released', captured: 0, returned: 3, chargeId: null });
     expect((await release(other)).body.state).toBe('released');
     expectProblem(await capture(other), 'hold_already_ended');
     expect(await goalTokens()).toEqual({ available: 17, held: 0 });

@@ -38,7 +38,7 @@ export type TestApi = Awaited<ReturnType<typeof startTestApi>>;
 
 /** The API as `main.ts` builds it, in this process, over real HTTP. */
 export async function startTestApi(
-  database: TestDatabase,
+  database: Pick<TestDatabase, 'apiUrl'>,
   options: {
     databaseUrl?: string;
     temporalAddress?: string;
@@ -151,7 +151,7 @@ export function expectProblem(reply: Reply, code: ProblemCode) {
 }
 
 /** Everything that a request could have left behind for an organization. */
-export async function traces(database: TestDatabase, organizationId: string) {
+export async function traces(database: Pick<TestDatabase, 'superuser'>, organizationId: string) {
   const { rows } = await database.superuser.query(
     `select (select count(*)::int from tollgate.jobs j where j.organization_id = $1) as jobs,
             (select count(*)::int from tollgate.holds h where h.organization_id = $1) as holds,

@@ -175,6 +175,43 @@ describe('a hold that is captured in parts', () => {
     expect(await leads(organization)).toEqual({ available: 40, held: 0 });
   });
 
+  it('an end that finds nothing left to charge has its repeat, under a key and by the rule cap too', async () => {
+    const { organization, holder } = await newHolder();
+    await captureRule(organization, 'cap');
+    const ended = { outcome: 'captured', chargeId: null, captured: 0, returned: 0, capturedInAll: 10 };
+    for (const [id, amount, part] of [
+      ['keyed', null, { key: 'end', isLast: true }],
+      ['capped', 5, undefined],
+    ] as const) {
+      await holder.hold(id, 10);
+      await holder.capture(id, 10, { key: 'a', isLast: false });
+      expect(await holder.capture(id, amount, part)).toEqual({ ...ended, isRepeat: false });
+      expect(await holder.capture(id, amount, part)).toEqual({ ...ended, isRepeat: true });
+      expect(await holder.refund(`${id}.2`, 1)).toMatchObject({ outcome: 'charge_unknown' });
+      expect(await holder.refund(`${id}.1`, null)).toMatchObject({ outcome: 'refunded', refunded: 10 });
+    }
+  });
+
+  it('a capture without a key is no repeat of an end that had one, nor is one under an empty key', async () => {
+    const { organization, holder } = await newHolder();
+    await holder.hold('h', 10);
+    await holder.capture('h', 10, { key: 'end', isLast: true });
+    expect(await holder.capture('h')).toMatchObject({ outcome: 'hold_captured', isRepeat: false });
+    await captureRule(organization, 'cap');
+    await holder.hold('capped', 10);
+    await holder.capture('capped', 14);
+    expect(await holder.capture('capped', 14, { key: '', isLast: true })).toMatchObject({ outcome: 'hold_captured' });
+  });
+
+  it('one that is refused says that it charged nothing', async () => {
+    const { holder } = await newHolder();
+    await holder.hold('h', 10);
+    await holder.capture('h', 4);
+    const refused = { outcome: 'hold_captured', isRepeat: false, chargeId: null, captured: 0, capturedInAll: 4 };
+    expect(await holder.capture('h', 5)).toMatchObject(refused);
+    expect(await holder.capture('h', 1, { key: 'a', isLast: false })).toMatchObject(refused);
+  });
+
   it('a part needs a key', async () => {
     const { organization, holder } = await newHolder();
     await holder.hold('h', 10);
@@ -435,7 +472,7 @@ describe('refusals, in their order', () => {
       await holder.refund('h.1', 2, 'k'),
     ].map(({ outcome }) => outcome);
     expect(outcomes).toEqual([...REFUND_REFUSALS]);
-    for (const charge of ['open.1', 'h', 'h.', '.1', 'h.1.1', 'h.99999999999']) {
+    for (const charge of ['open.1', 'h', 'h.', '.1', 'h.01', 'h.1.1', 'h.99999999999']) {
       expect(await holder.refund(charge, 1, 'k'), charge).toMatchObject({ outcome: 'charge_unknown' });
     }
     expect(await holder.refund('h.1', 1, 'k')).toMatchObject({ outcome: 'refunded' });

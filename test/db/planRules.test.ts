@@ -163,7 +163,12 @@ describe('pooled tokens and burn orders, by the catalogue', () => {
       tokenType: 'lead_generation',
       available: 5,
     });
-    expect(await holder.hold('first', 48)).toMatchObject({ outcome: 'held', isRepeat: true, tokenType: 'general' });
+    expect(await holder.hold('first', 48)).toMatchObject({
+      outcome: 'held',
+      isRepeat: true,
+      tokenType: 'general',
+      available: 2,
+    });
     expect(await holder.capture('first', 40)).toMatchObject({ outcome: 'captured', returned: 8 });
     expect(await holder.refund('first.1', 1)).toMatchObject({ tokenType: 'general' });
     expect(await balances(organization, 'general', 'forecast', 'lead_generation')).toEqual({

@@ -1,0 +1,71 @@
+import { Hono } from 'hono';
+import { CHARGES_PATH, type RefundedCharge, refundRequest } from '../../contract/charges.ts';
+import { HOLDS_PATH } from '../../contract/holds.ts';
+import { refundCharge } from '../../db/holds.ts';
+import { CHARGE_ID_PATTERN } from '../../domain/ids.ts';
+import { principalOf } from '../caller.ts';
+import { fieldErrors } from '../fieldErrors.ts';
+import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import { idempotencyKey } from '../middleware/idempotencyKey.ts';
+import { jsonBody } from '../middleware/jsonBody.ts';
+import { problemReply } from '../problemReply.ts';
+import type { ApiEnv } from '../requestContext.ts';
+import { requestHash } from '../requestHash.ts';
+
+/**
+ * What was charged, and is given back. Whoever may charge an organization's tokens may give them back to it: they go to the
+ * grants that they came from and nowhere else, so nothing is gained by it. Who did, and why, is kept.
+ */
+export function chargeRoutes(authentication: Authentication) {
+  const { pool } = authentication;
+  const routes = new Hono<ApiEnv>();
+  const member = [authenticated(authentication, 'tokens:write'), ownOrganization(pool)] as const;
+
+  routes.post('/:id/refund', ...member, idempotencyKey, jsonBody, async (c) => {
+    const chargeId = c.req.param('id');
+    const body = c.get('body');
+    const parsed = refundRequest.safeParse(body);
+    if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
+    if (!CHARGE_ID_PATTERN.test(chargeId)) return problemReply(c, 'charge_not_found');
+
+    const refund = await refundCharge(pool, {
+      organizationId: c.get('organizationId'),
+      principal: principalOf(c.get('caller')),
+      chargeId,
+      amount: parsed.data.tokens ?? null,
+      reason: parsed.data.reason,
+      idempotency: {
+        key: c.get('idempotencyKey')!,
+        requestHash: requestHash(`POST ${CHARGES_PATH}/${chargeId}/refund`, body),
+      },
+    });
+    switch (refund.outcome) {
+      case 'refunded': {
+        const { isRepeat, tokenType, refunded, refundedInAll, charged, available } = refund;
+        if (isRepeat) c.header('Idempotent-Replayed', 'true');
+        const hold = `${HOLDS_PATH}/${encodeURIComponent(chargeId.slice(0, chargeId.lastIndexOf('.')))}`;
+        return c.json({
+          chargeId,
+          tokenType: tokenType!,
+          refunded: refunded!,
+          refundedInAll: refundedInAll!,
+          charged: charged!,
+          available: available!,
+          links: { hold },
+        } satisfies RefundedCharge);
+      }
+      case 'not_a_member':
+        return problemReply(c, 'not_your_organization');
+      case 'key_reused':
+        return problemReply(c, 'idempotency_key_reused');
+      case 'charge_unknown':
+        return problemReply(c, 'charge_not_found');
+      case 'amount_above_charge':
+        return problemReply(c, 'amount_above_charge');
+      case 'amount_invalid':
+        throw new Error('refund_charge refused an amount that was checked');
+    }
+  });
+
+  return routes;
+}

@@ -1,0 +1,76 @@
+import { Hono } from 'hono';
+import { HOLDS_PATH } from '../../contract/holds.ts';
+import { type Quote, type QuoteRequest, quoteRequest } from '../../contract/quotes.ts';
+import { type Quote as QuotedHold, quoteHolds } from '../../db/quotes.ts';
+import { TOKEN_COSTS } from '../../domain/catalog.ts';
+import { type Answer, refused, replyWith } from '../answer.ts';
+import { principalOf } from '../caller.ts';
+import { fieldErrors } from '../fieldErrors.ts';
+import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import { jsonRows } from '../middleware/jsonBody.ts';
+import { namesNoFeature } from '../namesNoFeature.ts';
+import { problemReply } from '../problemReply.ts';
+import { replyWithRows } from '../replyWithRows.ts';
+import type { ApiContext, ApiEnv } from '../requestContext.ts';
+
+/** Dry runs: what a hold would answer now, and from what. Nothing moves, nothing is reserved. */
+export function quoteRoutes(authentication: Authentication) {
+  const { pool, log } = authentication;
+  const routes = new Hono<ApiEnv>();
+  const member = [authenticated(authentication, 'tokens:read'), ownOrganization(pool)] as const;
+
+  routes.post('/', ...member, jsonRows, async (c) => {
+    const body = c.get('body');
+    if (Array.isArray(body)) {
+      return replyWithRows(c, {
+        schema: quoteRequest,
+        namedBy: null,
+        send: async (rows) => (await quote(c, rows)).map((value) => ({ status: 'fulfilled' as const, value })),
+        log,
+      });
+    }
+    const parsed = quoteRequest.safeParse(body);
+    if (!parsed.success) {
+      return problemReply(c, namesNoFeature(body, parsed.error.issues) ? 'feature_unknown' : 'invalid_request', {
+        errors: fieldErrors(parsed.error),
+      });
+    }
+    return replyWith(c, (await quote(c, [parsed.data]))[0]!);
+  });
+
+  async function quote(c: ApiContext, requests: readonly QuoteRequest[]): Promise<Answer<Quote>[]> {
+    if (requests.length === 0) return [];
+    const who = { organizationId: c.get('organizationId'), principal: principalOf(c.get('caller')) };
+    const asked = requests.map(({ feature, tokens, quantity = 1 }) => ({
+      feature,
+      amount: tokens ?? TOKEN_COSTS[feature] * quantity,
+    }));
+    const quoted = await quoteHolds(pool, who, asked);
+    return quoted.map((hold, n) => quoteAnswer(asked[n]!, hold));
+  }
+
+  return routes;
+}
+
+function quoteAnswer(
+  { feature, amount }: { feature: Quote['feature']; amount: number },
+  quoted: QuotedHold,
+): Answer<Quote> {
+  const { outcome, tokenType, available, grants } = quoted;
+  switch (outcome) {
+    case 'held':
+    case 'feature_not_available':
+    case 'limit_reached':
+    case 'tokens_insufficient': {
+      const price = { feature, outcome, sufficient: outcome === 'held', tokenType: tokenType!, tokens: amount };
+      return { body: { ...price, available: available!, grants, links: { hold: HOLDS_PATH } }, isRepeat: false };
+    }
+    case 'feature_unknown':
+      return refused('feature_unknown');
+    case 'not_a_member':
+    case 'organization_unknown':
+      return refused('not_your_organization');
+    case 'amount_invalid':
+      throw new Error('quote_holds refused an amount that was checked');
+  }
+}
