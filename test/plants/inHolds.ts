@@ -57,7 +57,7 @@ export const PLANTS_IN_HOLDS: Plant[] = [
     find: 'v_available[v_n] >= v_row.amount, v_now) l;',
     replace: 'true, v_now) l;',
     caughtBy: 'test/db/planRules.test.ts',
-    test: 'count what is held and charged, and not what came back',
+    test: 'count nothing of a hold that the balance cannot bear',
   },
   {
     bug: 'what is left of the grants is written to the first of them only',
@@ -113,7 +113,7 @@ export const PLANTS_IN_HOLDS: Plant[] = [
     find: " or v_until > v_now + interval '366 days'",
     replace: '',
     caughtBy: 'test/db/holds.test.ts',
-    test: 'lifetime_invalid, and nothing moves',
+    test: 'lifetime_invalid beyond 366 days',
   },
   {
     bug: 'a hold alone is dated before what was settled already, when the clock steps back',

@@ -24,7 +24,7 @@ export const PLANTS_IN_RULES: Plant[] = [
     find: "date_trunc('day', p_at at time zone y.time_zone) at time zone y.time_zone end",
     replace: "date_trunc('day', p_at at time zone 'UTC') at time zone 'UTC' end",
     caughtBy: 'test/db/planRules.test.ts',
-    test: 'begin anew with the day',
+    test: 'begin their day at midnight where the organization is',
   },
   {
     bug: 'a key that was revoked speaks for its organization, where it is the only one that asks',
@@ -58,7 +58,8 @@ export const PLANTS_IN_RULES: Plant[] = [
     find: `create policy ledger_sees_balances on tollgate.balances for select to tollgate_ledger
   using (organization_id in (select unnest(string_to_array(current_setting('tollgate.organizations', true), ','))));`,
     replace: 'create policy ledger_sees_balances on tollgate.balances for select to tollgate_ledger using (true);',
-    caughtBy: 'test/security/rights.test.ts',
+    caughtBy: 'test/api/statements.test.ts',
+    test: 'shows nothing of a tenant that was not named',
   },
   {
     bug: 'a member’s check alone does not see what time has done',
@@ -74,6 +75,7 @@ export const PLANTS_IN_RULES: Plant[] = [
     find: "case when not b.is_in_plan then 'feature_not_available' when b.available >= f.tokens",
     replace: 'case when b.available >= f.tokens',
     caughtBy: 'test/db/checks.test.ts',
+    test: 'each row is answered for its own organization',
   },
   {
     bug: 'a check says no to whoever has exactly enough',
@@ -81,13 +83,7 @@ export const PLANTS_IN_RULES: Plant[] = [
     find: "when available >= tokens then 'sufficient'",
     replace: "when available > tokens then 'sufficient'",
     caughtBy: 'test/db/checks.test.ts',
-  },
-  {
-    bug: 'a check counts on a fallback type that its plan does not have',
-    file: 'migrations/functions/check_tokens.sql',
-    find: 'where o.id = v_row.organization_id and b.is_in_plan\n',
-    replace: 'where o.id = v_row.organization_id\n',
-    caughtBy: 'test/db/checks.test.ts',
+    test: 'whoever has exactly enough has enough',
   },
   {
     bug: 'another request under the same key gets the first one’s answer',
@@ -144,7 +140,7 @@ export const PLANTS_IN_RULES: Plant[] = [
     find: "and g.source in ('allowance', 'upgrade') and g.expires_at",
     replace: "and g.source = 'allowance' and g.expires_at",
     caughtBy: 'test/db/aiTokens.test.ts',
-    test: 'that is set moves the next boundary once',
+    test: 'that is set moves the end of an upgrade too',
   },
   {
     bug: 'a balance that is lowered by hand loses tokens in the usual order whatever its plan says',

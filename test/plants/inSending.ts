@@ -95,7 +95,7 @@ export const PLANTS_IN_SENDING: Plant[] = [
     find: 'isInDoubt ||= error.isInDoubt;',
     replace: 'isInDoubt = error.isInDoubt;',
     caughtBy: 'test/db/coalescer.test.ts',
-    test: 'a bounded number of tries',
+    test: 'in doubt, and then nobody is there',
   },
   {
     bug: 'what cannot be in doubt is repeated',
@@ -111,5 +111,6 @@ export const PLANTS_IN_SENDING: Plant[] = [
     find: 'capture.isLast ?? true',
     replace: 'capture.isLast ?? capture.key == null',
     caughtBy: 'test/db/holdSteps.test.ts',
+    test: 'ends by a capture with a key, unless',
   },
 ];

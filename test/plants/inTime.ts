@@ -68,7 +68,7 @@ export const PLANTS_IN_TIME: Plant[] = [
     find: 'v_now := greatest(clock_timestamp(), v_settled);',
     replace: 'v_now := greatest(statement_timestamp(), v_settled);',
     caughtBy: 'test/db/races.test.ts',
-    test: 'waited for its balance',
+    test: 'a call of 2 that waited for its balance',
   },
   {
     bug: 'a capture alone decides with the time at which it began to wait for its balance',
@@ -76,7 +76,7 @@ export const PLANTS_IN_TIME: Plant[] = [
     find: 'v_now := greatest(clock_timestamp(), v_settled);',
     replace: 'v_now := greatest(statement_timestamp(), v_settled);',
     caughtBy: 'test/db/races.test.ts',
-    test: 'waited for its balance',
+    test: 'a call of 1 that waited for its balance',
   },
   {
     bug: 'balances are locked in the order in which they are asked for',
@@ -106,8 +106,8 @@ export const PLANTS_IN_TIME: Plant[] = [
     file: 'migrations/functions/post_movements.sql',
     find: 'rows between unbounded preceding and 1 preceding)',
     replace: 'rows between unbounded preceding and current row)',
-    caughtBy: 'test/db/sealing.test.ts',
-    test: 'seals every entry once, at most 1,000 to a seal',
+    caughtBy: 'test/db/holds.test.ts',
+    test: 'of 300 holds of one balance',
   },
   {
     bug: 'a movement alone that releases counts as used',
@@ -160,7 +160,8 @@ export const PLANTS_IN_TIME: Plant[] = [
     file: 'migrations/functions/balance_as_of.sql',
     find: "p_at + interval '1 microsecond'",
     replace: 'p_at',
-    caughtBy: 'test/db/settling.test.ts',
+    caughtBy: 'test/api/statements.test.ts',
+    test: 'is what each entry left, from its own instant on',
   },
   {
     bug: 'a gap in the ledger is sealed',

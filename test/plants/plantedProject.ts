@@ -92,6 +92,8 @@ async function runVitest(
     [
       ...['node_modules/vitest/vitest.mjs', 'run', ...files],
       ...['--maxWorkers=1', '--reporter=json', `--outputFile=${report}`],
+      // A test that fails half-way may leave a transaction open, for which its clean-up then waits.
+      ...['--hookTimeout=15000', '--teardownTimeout=5000'],
       ...(pattern === '' ? [] : ['--testNamePattern', pattern]),
     ],
     folder,
