@@ -165,7 +165,7 @@ describe('sub-limits', () => {
 
 describe('pooled tokens and burn orders, by the catalogue', () => {
   const content = catalogueContent();
-  const apply = (digest: string, change: { fallbacks?: unknown; plans?: unknown }) =>
+  const apply = (digest: string, change: { allowances?: unknown; fallbacks?: unknown; plans?: unknown }) =>
     asOwner('select tollgate.apply_catalogue($1, $2)', [digest, { ...content, ...change }]);
   const fallbacks = ['general', 'forecast'].map((tokenType, rank) => ({
     plan: 'pro',
@@ -232,6 +232,9 @@ describe('pooled tokens and burn orders, by the catalogue', () => {
 
   it('a plan that does not include the feature does not reach it by a detour', async () => {
     await apply('starter fallbacks', {
+      allowances: content.allowances.map((allowance) =>
+        allowance.plan === 'starter' && allowance.tokenType === 'general' ? { ...allowance, tokens: 10 } : allowance,
+      ),
       fallbacks: [{ plan: 'starter', feature: 'generate_leads', rank: 0, tokenType: 'general' }],
     });
     const organization = await createOrganization(database.superuser, 'starter');

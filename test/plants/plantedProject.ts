@@ -20,7 +20,11 @@ export interface TestResult {
 
 export interface PlantedProject {
   /** Runs these test files, in a process of their own; of their tests those whose names contain one of these words. */
-  run(files: readonly string[], words: readonly string[]): Promise<{ tests: TestResult[]; output: string }>;
+  run(
+    files: readonly string[],
+    words: readonly string[],
+    options?: readonly string[],
+  ): Promise<{ tests: TestResult[]; output: string }>;
   remove(): Promise<void>;
 }
 
@@ -44,7 +48,8 @@ export async function plantedProject(plant: Plant | null, services: ProvidedCont
   const isOfSql = plant?.file.startsWith('migrations/') ?? false;
   const templateDatabase = isOfSql ? await migratedFrom(folder, services) : services.templateDatabase;
   return {
-    run: (files, words) => runVitest(folder, files, words, { ...services, templateDatabase }),
+    run: (files, words, options = []) =>
+      runVitest(folder, files, [...optionsOf(words), ...options], { ...services, templateDatabase }),
     async remove() {
       if (isOfSql) await onServer(services, (client) => client.query(`drop database ${templateDatabase} with (force)`));
       await rm(folder, { recursive: true, force: true });
@@ -80,21 +85,26 @@ async function onServer(services: ProvidedContext, work: (client: pg.Client) => 
   }
 }
 
+/** vitest takes a regular expression. */
+function optionsOf(words: readonly string[]): string[] {
+  if (words.length === 0) return [];
+  return ['--testNamePattern', words.map((some) => some.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')];
+}
+
 async function runVitest(
   folder: string,
   files: readonly string[],
-  words: readonly string[],
+  options: readonly string[],
   services: ProvidedContext,
 ): Promise<{ tests: TestResult[]; output: string }> {
   const report = join(folder, 'report.json');
-  const pattern = words.map((some) => some.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|');
   const output = await outputOf(
     [
       ...['node_modules/vitest/vitest.mjs', 'run', ...files],
       ...['--maxWorkers=1', '--reporter=json', `--outputFile=${report}`],
       // A test that fails half-way may leave a transaction open, for which its clean-up then waits.
       ...['--hookTimeout=15000', '--teardownTimeout=5000'],
-      ...(pattern === '' ? [] : ['--testNamePattern', pattern]),
+      ...options,
     ],
     folder,
     { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', TOLLGATE_TEST_SERVICES: JSON.stringify(services) },

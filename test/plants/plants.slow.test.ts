@@ -13,8 +13,8 @@ const AT_ONCE = 2;
  * cannot be parsed, a server that is away) says nothing about the promise, and does not count.
  */
 const CATCHES =
-  /^(AssertionError|Error: The invariants do not hold|.*violates (check|unique|exclusion) constraint|.*deadlock detected)/;
-const RAN_OUT_OF_TIME = /^Error: Test timed out/;
+  /^(AssertionError|Error: (promise resolved|Property failed|The invariants do not hold)|.*violates (check|unique|exclusion) constraint|.*deadlock detected)/;
+const RAN_OUT_OF_TIME = /^TestTimeoutError/;
 
 interface Verdict {
   plant: Plant;
@@ -41,7 +41,8 @@ test('as it is, the project passes each test that is named for a plant', async (
   }
 });
 
-test(`at least ${LEAST_CAUGHT * 100} of 100 planted bugs are caught by the test file that is named for them`, async () => {
+test(`of the planted bugs at least ${LEAST_CAUGHT * 100} % are caught, each by the test file that is named for it`, async () => {
+  // Those whose sentence contains these words: for whoever writes a new one.
   const { TOLLGATE_PLANTS = '' } = process.env;
   const waiting = PLANTS.filter(({ bug }) => bug.includes(TOLLGATE_PLANTS));
   const verdicts: Verdict[] = [];
@@ -74,7 +75,11 @@ async function verdictOn(plant: Plant): Promise<Verdict> {
   const start = performance.now();
   const planted = await plantedProject(plant, services());
   try {
-    const { tests, output } = await planted.run([plant.caughtBy], plant.test === undefined ? [] : [plant.test]);
+    const { tests, output } = await planted.run(
+      [plant.caughtBy],
+      plant.test === undefined ? [] : [plant.test],
+      plant.hangs ? ['--testTimeout=5000'] : [],
+    );
     const failures = tests.filter((result) => isNamedBy(plant, result)).flatMap((result) => result.failures);
     const isCaught = failures.some(
       (failure) => CATCHES.test(failure) || (plant.hangs && RAN_OUT_OF_TIME.test(failure)),
