@@ -18,10 +18,20 @@ beforeAll(async () => {
   const owner = new pg.Client({ connectionString: database.ownerUrl });
   await owner.connect();
   const fallbacks = [
-    ...['general', 'forecast'].map((tokenType, rank) => ({ plan: 'pro', feature: 'generate_leads', rank, tokenType })),
+    ...['strategy_analysis', 'general', 'forecast'].map((tokenType, rank) => ({
+      plan: 'pro',
+      feature: 'generate_leads',
+      rank,
+      tokenType,
+    })),
     { plan: 'enterprise', feature: 'generate_leads', rank: 0, tokenType: 'forecast' },
     { plan: 'pro', feature: 'generate_insight', rank: 0, tokenType: 'lead_generation' },
   ];
+  const content = catalogueContent();
+  // Tokens of a type that the plan does not include may be there, and no feature falls back to them.
+  const allowances = content.allowances.map((allowance) =>
+    allowance.plan === 'pro' && allowance.tokenType === 'strategy_analysis' ? { ...allowance, tokens: 0 } : allowance,
+  );
   const plans = [
     { plan: 'starter', burnOrder: 'oldest' },
     { plan: 'pro', burnOrder: 'soonest_expiry' },
@@ -29,7 +39,7 @@ beforeAll(async () => {
   ];
   await owner.query('select tollgate.apply_catalogue($1, $2)', [
     'of quotes',
-    { ...catalogueContent(), fallbacks, plans },
+    { ...content, allowances, fallbacks, plans },
   ]);
   await owner.end();
 });
@@ -40,7 +50,11 @@ const quote = async (organization: TestOrganization, feature: Feature, amount: n
   (await quoteHolds(database.api, organization, [{ feature, amount }]))[0]!;
 
 describe('a quote', () => {
-  const amount = fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 13, max: 120 }));
+  const amount = fc.oneof(
+    fc.integer({ min: 1, max: 12 }),
+    { weight: 2, arbitrary: fc.integer({ min: 13, max: 50 }) },
+    fc.integer({ min: 51, max: 120 }),
+  );
   const feature = fc.constantFrom<Feature>('generate_leads', 'generate_leads', 'generate_insight', 'forecast_revenue');
   const deed = fc.oneof(
     {
@@ -55,8 +69,8 @@ describe('a quote', () => {
       weight: 3,
       arbitrary: fc.record({
         do: fc.constant('grant' as const),
-        tokenType: fc.constantFrom('lead_generation' as const, 'general' as const),
-        amount: fc.integer({ min: 1, max: 20 }),
+        tokenType: fc.constantFrom('lead_generation' as const, 'general' as const, 'strategy_analysis' as const),
+        amount: fc.integer({ min: 1, max: 60 }),
         priority: fc.constantFrom(50, 100),
         isPaid: fc.boolean(),
         expiresIn: fc.constantFrom(null, '2 hours', '1 day', '3 days'),
@@ -70,7 +84,7 @@ describe('a quote', () => {
       }),
     },
     {
-      weight: 1,
+      weight: 3,
       arbitrary: fc.record({
         do: fc.constant('limit' as const),
         tokenType: fc.constantFrom('lead_generation' as const, 'general' as const),
@@ -163,7 +177,7 @@ describe('a quote', () => {
           }
         },
       ),
-      { numRuns: 120 },
+      { numRuns: 100 },
     );
     // Nothing is proven of what was not met.
     expect(Object.keys(seen).toSorted()).toEqual([
@@ -201,13 +215,13 @@ describe('a quote', () => {
   });
 
   it('is answered row by row, each as if it were alone, a bad one among them', async () => {
-    const organization = await createOrganization(database.superuser);
+    const organization = await createOrganization(database.superuser, 'enterprise');
     const quotes = await quoteHolds(database.api, organization, [
-      { feature: 'generate_leads', amount: 50 },
-      { feature: 'generate_leads', amount: 50 },
+      { feature: 'generate_leads', amount: 500 },
+      { feature: 'generate_leads', amount: 500 },
       { feature: 'generate_money' as Feature, amount: 1 },
       { feature: 'generate_goal', amount: 0 },
-      { feature: 'generate_goal', amount: 21 },
+      { feature: 'generate_goal', amount: 201 },
       ...FEATURES.map((feature) => ({ feature, amount: 1 })),
     ]);
     expect(quotes.map(({ outcome }) => outcome)).toEqual([

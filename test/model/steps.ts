@@ -1,5 +1,4 @@
 import type { ExtensionRefusal, GrowthRefusal, HoldEndRefusal, RefundRefusal } from '../../domain/refusals.ts';
-import type { Answer, Command, Ending, Growth, Hold, Ledger, Refund } from './ledger.ts';
 import {
   availableOf,
   end,
@@ -12,6 +11,7 @@ import {
   sum,
   take,
 } from './tokens.ts';
+import type { Answer, Command, Ending, Growth, Hold, Ledger, Refund } from './vocabulary.ts';
 
 /** What a hold may go through once it is placed, each in the order of its list in domain/refusals.ts. */
 

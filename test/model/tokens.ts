@@ -1,5 +1,5 @@
 import type { TokenType } from '../../domain/catalog.ts';
-import type { Hold, Ledger, Part } from './ledger.ts';
+import type { Hold, Ledger, Part } from './vocabulary.ts';
 
 /** How tokens move between grants and holds in the pure model, and what time does to both. */
 
