@@ -281,6 +281,15 @@ describe('a refresh date', () => {
     expect(rows).toEqual([{ balance: 50, is_calendars: true }]);
   });
 
+  it('that is set moves the end of an upgrade too', async () => {
+    const organizationId = await newOrganization();
+    await sql.query(`update organizations set plan = 'enterprise' where id = $1`, [organizationId]);
+    await sql.query(`update ai_tokens set refresh_date = now() + interval '2 days' where ${LEADS}`, [organizationId]);
+    await elapse(sql, organizationId, '2 days');
+    const { rows } = await sql.query(`select balance from ai_tokens where ${LEADS}`, [organizationId]);
+    expect(rows).toEqual([{ balance: 500 }]);
+  });
+
   it('that has passed ends the period at once, in the statement that sets it', async () => {
     const { organizationId, ...rest } = await createOrganization(sql, 'pro');
     const holder = holderOf(database.api, { organizationId, ...rest });

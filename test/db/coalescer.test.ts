@@ -331,6 +331,19 @@ describe('C4: a connection that is lost', () => {
     expect(await leads()).toMatchObject({ held: 2 });
   });
 
+  it('in doubt, and then nobody is there: it stays in doubt, and is tried as often', async () => {
+    const url = new URL(database.apiUrl);
+    const gone = await startTcpProxy({ host: url.hostname, port: Number(url.port) });
+    url.port = `${gone.port}`;
+    ledger = open({}, url.href);
+    await lock();
+    const fault = expect(hold('h')).rejects.toBeInstanceOf(DatabaseFault);
+    await until(async () => (await connections('active')).length === 1);
+    await gone.close();
+    await fault;
+    expect(ledger.statements).toEqual(times(5, () => ['hold_tokens', 1]));
+  });
+
   it('a connection that never came to be is told at once: nothing is in doubt', async () => {
     ledger = open({}, 'postgres://nobody@127.0.0.1:1/nothing');
     await expect(hold('h')).rejects.toBeInstanceOf(DatabaseFault);

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { growHolds } from '../../db/holds.ts';
+import { captureHolds, growHolds } from '../../db/holds.ts';
 import { admitJob } from '../../db/jobs.ts';
 import { EXTENSION_REFUSALS, GROWTH_REFUSALS, REFUND_REFUSALS } from '../../domain/refusals.ts';
 import { admissionOf } from '../support/admission.ts';
@@ -157,6 +157,12 @@ describe('a hold that is captured in parts', () => {
     }
     expect(await holder.release('released')).toMatchObject({ outcome: 'released', returned: 6, capturedInAll: 4 });
     await elapse(database.superuser, organization.organizationId, '61 seconds');
+    // A reader sees it before anybody has settled it.
+    const { rows } = await database.superuser.query(
+      `select balance from ai_tokens where organization_id = $1 and token_type = 'lead_generation'`,
+      [organization.organizationId],
+    );
+    expect(rows).toEqual([{ balance: 42 }]);
     expect(await holder.release('lapsed')).toMatchObject({
       outcome: 'lapsed',
       isRepeat: true,
@@ -221,6 +227,14 @@ describe('a hold that is captured in parts', () => {
     const refused = { outcome: 'hold_captured', isRepeat: false, chargeId: null, captured: 0, capturedInAll: 4 };
     expect(await holder.capture('h', 5)).toMatchObject(refused);
     expect(await holder.capture('h', 1, { key: 'a', isLast: false })).toMatchObject(refused);
+  });
+
+  it('ends by a capture with a key, unless that one says that it is not the last', async () => {
+    const { organization, holder } = await newHolder();
+    await holder.hold('h', 10);
+    const [ending] = await captureHolds(database.api, [{ ...organization, holdId: 'h', amount: 4, key: 'a' }]);
+    expect(ending).toMatchObject({ outcome: 'captured', captured: 4, returned: 6 });
+    expect(await leads(organization)).toEqual({ available: 46, held: 0 });
   });
 
   it('a part needs a key', async () => {
@@ -330,6 +344,12 @@ describe('R11: a refund', () => {
     await holder.capture('h');
     await elapse(database.superuser, organizationId, '45 days');
     expect(await holder.refund('h.1', null)).toMatchObject({ outcome: 'refunded', refunded: 55, available: 55 });
+    // What was used in the period that is over stays used in that one.
+    const { rows } = await database.superuser.query(
+      `select used_in_period from tollgate.balances where organization_id = $1 and token_type = 'lead_generation'`,
+      [organizationId],
+    );
+    expect(rows).toEqual([{ used_in_period: 0 }]);
     await elapse(database.superuser, organizationId, '8 days');
     expect(await holder.hold('next', 51)).toMatchObject({ outcome: 'tokens_insufficient', available: 50 });
   });

@@ -102,6 +102,9 @@ describe('a hold', () => {
     await ann.capture('by-ann', 4);
     await holder.hold('by-key', 5);
     await holder.capture('by-key');
+    // Whoever ends it: it was she who held.
+    await ann.hold('handed-over', 3);
+    await holder.capture('handed-over');
     const { rows } = await database.superuser.query(
       `select user_id, feature_used, tokens_deducted, charge_id as hold
          from ai_token_usage_log where organization_id = $1 order by id`,
@@ -115,6 +118,12 @@ describe('a hold', () => {
         hold: 'by-ann.1',
       },
       { user_id: null, feature_used: 'generate_leads', tokens_deducted: 5, hold: 'by-key.1' },
+      {
+        user_id: `${organization.organizationId}-ann`,
+        feature_used: 'generate_leads',
+        tokens_deducted: 3,
+        hold: 'handed-over.1',
+      },
     ]);
   });
 });
@@ -201,6 +210,18 @@ describe('refusals of a hold', () => {
     await holder.hold('taken', 1);
     expect(await holder.hold('fresh', 5, change)).toMatchObject({ outcome: refusal, isRepeat: false, expiresAt: null });
     expect(await leads(organization)).toEqual({ available: 49, held: 1, owed: 0 });
+  });
+
+  it('lifetime_invalid beyond 366 days, alone and in a batch', async () => {
+    const { organization, holder } = await newHolder();
+    const change = { lifetimeMs: 367 * 86_400_000 };
+    expect(await holder.hold('alone', 5, change)).toMatchObject({ outcome: 'lifetime_invalid' });
+    const placements = await holdTokens(database.api, [
+      holder.request('long', 5, change),
+      holder.request('year', 5, { lifetimeMs: 365 * 86_400_000 }),
+    ]);
+    expect(placements.map(({ outcome }) => outcome)).toEqual(['lifetime_invalid', 'held']);
+    expect(await leads(organization)).toEqual({ available: 45, held: 5, owed: 0 });
   });
 
   it('feature_not_available on a plan without it, whatever the balance', async () => {
@@ -389,8 +410,12 @@ describe('a batch is answered row by row', () => {
       holder.request('twice', 6),
       holder.request('twice', 5, { feature: 'generate_goal' }),
     ]);
-    // Balances are served in key order, so the row of goal_generation is decided first.
-    expect(placements.filter(({ outcome, isRepeat }) => outcome === 'held' && !isRepeat)).toHaveLength(1);
+    expect(placements.map(({ outcome, isRepeat }) => [outcome, isRepeat])).toEqual([
+      ['held', false],
+      ['held', true],
+      ['id_reused', false],
+      ['id_reused', false],
+    ]);
     const { rows } = await database.superuser.query(
       'select sum(held) as held from tollgate.balances where organization_id = $1',
       [organization.organizationId],
@@ -438,6 +463,28 @@ describe('a batch is answered row by row', () => {
       requests.toReversed().map((request) => ({ ...request, amount: null })),
     );
     expect(endings.map(({ captured }) => captured)).toEqual(requests.map(({ amount }) => amount).toReversed());
+  });
+
+  it('of 300 holds of one balance: each entry follows from the one before it', async () => {
+    const organization = await createOrganization(database.superuser, 'enterprise');
+    const holder = holderOf(database.api, organization);
+    const amounts = Array.from({ length: 300 }, (_, n) => 1 + (n % 2));
+    await holdTokens(
+      database.api,
+      amounts.map((amount, n) => holder.request(`h-${n}`, amount)),
+    );
+    const { rows } = await database.superuser.query(
+      `select e.entry_number, e.amount, e.available_after, e.held_after from tollgate.ledger_entries e
+        where e.organization_id = $1 and e.token_type = 'lead_generation' and e.kind = 'hold' order by e.entry_number`,
+      [organization.organizationId],
+    );
+    let held = 0;
+    expect(rows).toEqual(
+      amounts.map((amount, n) => {
+        held += amount;
+        return { entry_number: n + 2, amount, available_after: 500 - held, held_after: held };
+      }),
+    );
   });
 
   it('of nothing is answered with nothing', async () => {

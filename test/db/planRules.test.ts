@@ -100,6 +100,28 @@ describe('sub-limits', () => {
     expect(await holder.hold('ten', 1)).toMatchObject({ outcome: 'held' });
   });
 
+  it('count nothing of a hold that the balance cannot bear', async () => {
+    const { organization, holder } = await newHolder();
+    await limit(organization, 'feature', 'generate_leads', 'day', 60);
+    expect(await holder.hold('too much', 51, { holdId: 'h' })).toMatchObject({ outcome: 'tokens_insufficient' });
+    expect(await holder.hold('h', 50)).toMatchObject({ outcome: 'held' });
+  });
+
+  it('begin their day at midnight where the organization is', async () => {
+    const { organization, holder } = await newHolder();
+    await database.superuser.query(
+      `update tollgate.billing_cycles set time_zone = 'Asia/Kathmandu' where organization_id = $1`,
+      [organization.organizationId],
+    );
+    await limit(organization, 'feature', 'generate_leads', 'day', 4);
+    await holder.hold('h', 4);
+    const { rows } = await database.superuser.query(
+      `select (c.window_start at time zone 'Asia/Kathmandu')::time::text as begins from tollgate.limit_counters c where c.organization_id = $1`,
+      [organization.organizationId],
+    );
+    expect(rows).toEqual([{ begins: '00:00:00' }]);
+  });
+
   it('begin anew with the day, and with the period', async () => {
     const { organization, holder } = await newHolder();
     await limit(organization, 'feature', 'generate_leads', 'day', 4);
@@ -143,7 +165,7 @@ describe('sub-limits', () => {
 
 describe('pooled tokens and burn orders, by the catalogue', () => {
   const content = catalogueContent();
-  const apply = (digest: string, change: { fallbacks?: unknown; plans?: unknown }) =>
+  const apply = (digest: string, change: { allowances?: unknown; fallbacks?: unknown; plans?: unknown }) =>
     asOwner('select tollgate.apply_catalogue($1, $2)', [digest, { ...content, ...change }]);
   const fallbacks = ['general', 'forecast'].map((tokenType, rank) => ({
     plan: 'pro',
@@ -210,13 +232,23 @@ describe('pooled tokens and burn orders, by the catalogue', () => {
 
   it('a plan that does not include the feature does not reach it by a detour', async () => {
     await apply('starter fallbacks', {
+      allowances: content.allowances.map((allowance) =>
+        allowance.plan === 'starter' && allowance.tokenType === 'general' ? { ...allowance, tokens: 10 } : allowance,
+      ),
       fallbacks: [{ plan: 'starter', feature: 'generate_leads', rank: 0, tokenType: 'general' }],
     });
     const organization = await createOrganization(database.superuser, 'starter');
     await database.superuser.query('update ai_tokens set balance = 100 where organization_id = $1', [
       organization.organizationId,
     ]);
-    expect(await holderOf(database.api, organization).hold('h', 5)).toMatchObject({ outcome: 'feature_not_available' });
+    const holder = holderOf(database.api, organization);
+    expect(await holder.hold('h', 5)).toMatchObject({ outcome: 'feature_not_available' });
+    // Where its own type could not bear it, either.
+    await database.superuser.query(
+      `update ai_tokens set balance = 0 where organization_id = $1 and token_type = 'lead_generation'`,
+      [organization.organizationId],
+    );
+    expect(await holder.hold('h', 5)).toMatchObject({ outcome: 'feature_not_available' });
   });
 
   it('jobs and deductions fall back too, and say to what', async () => {
@@ -249,33 +281,44 @@ describe('pooled tokens and burn orders, by the catalogue', () => {
     ['newest', [4, 3, 2, 1, 0]],
   ] as const)('%s burns in its order, at once when the catalogue changes', async (burnOrder, order) => {
     await apply('as it is', {});
-    const { organization, holder } = await newHolder('enterprise');
-    const { organizationId } = organization;
-    await database.superuser.query('update ai_tokens set balance = 0 where organization_id = $1', [organizationId]);
-    const grant = (isPaid: boolean, expiresIn: string | null) =>
-      addGrant(database.superuser, organizationId, { source: 'purchase', amount: 2, isPaid, expiresIn });
-    const ids = [
-      await grant(true, null),
-      await grant(false, '2 days'),
-      await grant(true, '3 days'),
-      await grant(false, '3 days'),
-      await grant(true, '1 day'),
-    ];
-    // The same instant for both: then free comes before paid.
-    await database.superuser.query(
-      'update tollgate.grants g set expires_at = (select o.expires_at from tollgate.grants o where o.id = $2) where g.id = $1',
-      [ids[3], ids[2]],
-    );
-    await apply(`burning ${burnOrder}`, { plans: content.plans.map(({ plan }) => ({ plan, burnOrder })) });
-    const burnt: number[] = [];
-    for (let n = 0; n < 5; n++) {
-      await holder.hold(`h${n}`, 2);
-      const grants = await grantsOf(database.superuser, organizationId);
-      burnt.push(
-        ids.findIndex((id, at) => !burnt.includes(at) && grants.find((row) => row.id === id)!.remaining === 0),
+    for (const way of ['a hold', 'a growth', 'an edit']) {
+      const { organization, holder } = await newHolder('enterprise');
+      const { organizationId } = organization;
+      await database.superuser.query('update ai_tokens set balance = 0 where organization_id = $1', [organizationId]);
+      await addGrant(database.superuser, organizationId, { amount: 1, priority: 1 });
+      await holder.hold('open', 1);
+      const grant = (isPaid: boolean, expiresIn: string | null) =>
+        addGrant(database.superuser, organizationId, { source: 'purchase', amount: 2, isPaid, expiresIn });
+      const ids = [
+        await grant(true, null),
+        await grant(false, '2 days'),
+        await grant(true, '3 days'),
+        await grant(false, '3 days'),
+        await grant(true, '1 day'),
+      ];
+      // The same instant for both: then free comes before paid.
+      await database.superuser.query(
+        'update tollgate.grants g set expires_at = (select o.expires_at from tollgate.grants o where o.id = $2) where g.id = $1',
+        [ids[3], ids[2]],
       );
+      await apply(`burning ${burnOrder} by ${way}`, { plans: content.plans.map(({ plan }) => ({ plan, burnOrder })) });
+      const burnt: number[] = [];
+      for (let n = 0; n < 5; n++) {
+        if (way === 'a hold') await holder.hold(`h${n}`, 2);
+        else if (way === 'a growth') await holder.grow('open', `key-${n}`, 2);
+        else {
+          await database.superuser.query(
+            `update ai_tokens set balance = balance - 2 where organization_id = $1 and token_type = 'lead_generation'`,
+            [organizationId],
+          );
+        }
+        const grants = await grantsOf(database.superuser, organizationId);
+        burnt.push(
+          ids.findIndex((id, at) => !burnt.includes(at) && grants.find((row) => row.id === id)!.remaining === 0),
+        );
+      }
+      expect(burnt, way).toEqual(order);
     }
-    expect(burnt).toEqual(order);
     await apply('as it is again', {});
   });
 });

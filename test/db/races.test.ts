@@ -8,6 +8,7 @@ import { grantsOf } from '../support/grant.ts';
 import { holderOf } from '../support/holder.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { balanceOf, createOrganization, type TestOrganization } from '../support/organization.ts';
+import { until } from '../support/until.ts';
 
 /** Each test runs over the pool's real connections, 20 of them, warmed up so that all calls are in flight together. */
 let database: TestDatabase;
@@ -269,6 +270,30 @@ describe('jobs', () => {
 });
 
 describe('time', () => {
+  it.each([1, 2])('a call of %i that waited for its balance decides with the time at which it got it', async (rows) => {
+    const organization = await newOrganization();
+    const { organizationId } = organization;
+    const { expiresAt } = await holderOf(database.api, organization).hold('h', 5, { lifetimeMs: 1_500 });
+    const client = await database.superuser.connect();
+    await client.query('begin');
+    await client.query('select from tollgate.balances where organization_id = $1 for update', [organizationId]);
+    const captures = times(rows, (n) => ({ ...organization, holdId: n === 0 ? 'h' : 'other', amount: null }));
+    const waiting = captureHolds(database.api, captures);
+    await until(async () => {
+      const { rowCount } = await database.superuser.query(
+        `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+      );
+      return rowCount === 1;
+    });
+    await until(async () => {
+      const { rows } = await database.superuser.query('select clock_timestamp() > $1 as is_over', [expiresAt]);
+      return rows[0].is_over;
+    });
+    await client.query('commit');
+    client.release();
+    expect((await waiting)[0]).toMatchObject({ outcome: 'hold_lapsed' });
+  });
+
   it('T4: a boundary that 20 callers and a reader of the view see at once is crossed once', async () => {
     const organization = await newOrganization();
     const holder = holderOf(database.api, organization);

@@ -288,6 +288,16 @@ describe('R12, T5: holds over the end of a period', () => {
     expect(await look(holder)).toMatchObject({ available: 50 });
   });
 
+  it('give back nothing of an upgrade, whose tokens end with the period too', async () => {
+    const { organization, holder } = await newHolder();
+    await setPlan(organization, 'enterprise');
+    await holder.hold('over', 100, { lifetimeMs: 40 * 86_400_000 });
+    await elapse(database.superuser, organization.organizationId, '31 days');
+    await holder.release('over');
+    expect(await leads(organization)).toEqual({ available: 500, held: 0, owed: 0 });
+    expect((await seen(organization)).balance).toBe(500);
+  });
+
   it('and a downgrade: nothing is taken back, no balance is negative, the gate and the next period follow the new plan', async () => {
     const { organization, holder } = await newHolder();
     await holder.hold('before', 20);

@@ -199,6 +199,10 @@ it('an actor with tabs, line breaks and backslashes cannot pass for other column
           )
         ).rows[0].hash,
     );
+  const { rows } = await database.superuser.query(
+    `select grant_id::text as grant from tollgate.ledger_entries where ${BALANCE} and entry_number = 1`,
+  );
+  const { grant } = rows[0];
   const hashes: string[] = [];
   for (const [actor, hold] of [
     ['a\tb', null],
@@ -209,6 +213,9 @@ it('an actor with tabs, line breaks and backslashes cannot pass for other column
     ['a', null],
     ['a', '\\N'],
     ['a', ''],
+    // The grant's number stands between the two: unescaped, these were one line.
+    ['a', `b\t${grant}`],
+    [`${grant}\ta`, 'b'],
   ] as const) {
     hashes.push(await hashOf(actor, hold));
   }

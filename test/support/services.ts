@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import type { DatabasePasswords } from '../../dev/databaseUrls.ts';
 import { type PostgresServer, startPostgres } from '../../dev/embeddedPostgres.ts';
@@ -26,9 +27,17 @@ const DATABASE_PASSWORDS: DatabasePasswords = { owner: 'owner', api: 'api', work
 
 /**
  * One PostgreSQL and one Temporal for the whole run, started together. `TOLLGATE_TEST_POSTGRES_BIN` names the folder of
- * another version's initdb and postgres.
+ * another version's initdb and postgres. `TOLLGATE_TEST_SERVICES` names services that somebody else started and will stop: a
+ * ProvidedContext as JSON (test/plants/).
  */
 export default async function startServices(project: TestProject): Promise<() => Promise<void>> {
+  const { TOLLGATE_TEST_SERVICES } = process.env;
+  if (TOLLGATE_TEST_SERVICES !== undefined) {
+    const services: ProvidedContext = JSON.parse(TOLLGATE_TEST_SERVICES);
+    for (const name of Object.keys(services) as (keyof ProvidedContext)[]) project.provide(name, services[name]);
+    return async () => {};
+  }
+
   const folder = await mkdtemp(join(tmpdir(), 'tollgate-test-'));
   const starts = await Promise.allSettled([startMigratedPostgres(folder), startTemporal()]);
   const stop = async () => {

@@ -1,0 +1,116 @@
+import type { Plant } from './plant.ts';
+
+/** How calls become statements: the coalescer, its lanes, and what becomes of a batch. */
+export const PLANTS_IN_SENDING: Plant[] = [
+  {
+    bug: 'a call of the verb that is ready overtakes those behind it of the same hold',
+    file: 'db/lane.ts',
+    find: 'else if (queue.verb === call.verb && queue.behind.length === 0) queue.ready += 1;',
+    replace: 'else if (queue.verb === call.verb) queue.ready += 1;',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'take effect in the order in which they were called',
+  },
+  {
+    bug: 'callers who come back at once go one by one',
+    file: 'db/lane.ts',
+    find: '      if (batch.callers > 1) await turn();\n',
+    replace: '',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'callers who come back as soon as they are answered',
+  },
+  {
+    bug: 'a busy verb keeps its turn until nobody waits for it',
+    file: 'db/lane.ts',
+    find: `      ready.delete(verb);
+      if (queue.length > 0) ready.set(verb, queue);`,
+    replace: '      if (queue.length === 0) ready.delete(verb);',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'verbs take turns',
+  },
+  {
+    bug: 'whoever shares a row is not counted in the queue',
+    file: 'db/lane.ts',
+    find: `    waiting += call.waiters.length;
+    if (!join(call)) order(call);`,
+    replace: `    if (join(call)) return;
+    waiting += call.waiters.length;
+    order(call);`,
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'counts everybody who waits',
+    hangs: true,
+  },
+  {
+    bug: 'the queue holds one call more than its bound',
+    file: 'db/coalescer.ts',
+    find: 'return queued < maxQueued ? null',
+    replace: 'return queued <= maxQueued ? null',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'refuses with LedgerBusy, does nothing of it',
+    hangs: true,
+  },
+  {
+    bug: 'checks of different members share an answer',
+    file: 'db/coalescer.ts',
+    find: 'JSON.stringify([verb, row])',
+    replace: 'JSON.stringify([verb, { ...row, principal: null }])',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'share a row where they are equal, and only there',
+  },
+  {
+    bug: 'organizations are spread over the lanes by the length of their names',
+    file: 'db/coalescer.ts',
+    find: 'return lanes[((hash ^ (hash >>> 15)) >>> 0) % lanes.length]!;',
+    replace: 'return lanes[organizationId.length % lanes.length]!;',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'holds up its own lane and not the other',
+  },
+  {
+    bug: 'a coalescer that is closed takes calls',
+    file: 'db/coalescer.ts',
+    find: '      isClosed = true;\n',
+    replace: '',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'answers what is in flight, refuses what waits and what comes',
+    hangs: true,
+  },
+  {
+    bug: 'the second half of a broken batch goes first',
+    file: 'db/sendBatch.ts',
+    find: '[calls.slice(0, calls.length >> 1), calls.slice(calls.length >> 1)]',
+    replace: '[calls.slice(calls.length >> 1), calls.slice(0, calls.length >> 1)]',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'an id that PostgreSQL cannot store',
+  },
+  {
+    bug: 'a bad row takes its neighbour with it',
+    file: 'db/sendBatch.ts',
+    find: 'if (calls.length === 1) {',
+    replace: 'if (calls.length <= 2) {',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'an id that PostgreSQL cannot store',
+  },
+  {
+    bug: 'what was in doubt is no longer when the database cannot be reached',
+    file: 'db/sendBatch.ts',
+    find: 'isInDoubt ||= error.isInDoubt;',
+    replace: 'isInDoubt = error.isInDoubt;',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'in doubt, and then nobody is there',
+  },
+  {
+    bug: 'what cannot be in doubt is repeated',
+    file: 'db/sendBatch.ts',
+    find: 'if (!isInDoubt || repeat === REPEATS',
+    replace: 'if (repeat === REPEATS',
+    caughtBy: 'test/db/coalescer.test.ts',
+    test: 'a connection that never came to be is told at once',
+  },
+  {
+    bug: 'a capture under a key does not end its hold unless it says so',
+    file: 'db/holds.ts',
+    find: 'capture.isLast ?? true',
+    replace: 'capture.isLast ?? capture.key == null',
+    caughtBy: 'test/db/holdSteps.test.ts',
+    test: 'ends by a capture with a key, unless',
+  },
+];
