@@ -60,10 +60,7 @@ export function listHolds(
   });
 }
 
-/**
- * Reads the holds named by a source of (ordinal, hold_id, looked_at) of the organization $1. A charge is a keyed step, or what
- * those left: the last one.
- */
+/** Reads the holds named by a source of (ordinal, hold_id, looked_at) of the organization $1. */
 function holdsIn(source: string): string {
   return `
     select h.id, h.feature, h.token_type as "tokenType", h.amount as tokens, h.captured, h.job_id as "jobId",
@@ -77,16 +74,9 @@ function holdsIn(source: string): string {
       left join lateral (
         select jsonb_agg(jsonb_build_object('chargeId', h.id || '.' || n.number, 'tokens', n.amount, 'refunded', coalesce(r.refunded, 0))
                          order by n.number) as charges
-          from (select s.charge_number as number, s.amount
-                  from tollgate.hold_steps s
-                 where s.organization_id = h.organization_id and s.hold_id = h.id and s.verb = 'capture'
-                union all
-                select count(*) + 1, h.captured - coalesce(sum(s.amount), 0)
-                  from tollgate.hold_steps s
-                 where s.organization_id = h.organization_id and s.hold_id = h.id and s.verb = 'capture'
-                having h.captured > coalesce(sum(s.amount), 0)) n
+          from tollgate.charges n
           left join tollgate.refunded_charges r
-            on r.organization_id = h.organization_id and r.hold_id = h.id and r.charge_number = n.number
-         where h.captured > 0) c on true
+            on r.organization_id = n.organization_id and r.hold_id = n.hold_id and r.charge_number = n.number
+         where n.organization_id = h.organization_id and n.hold_id = h.id) c on true
      order by w.ordinal`;
 }

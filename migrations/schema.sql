@@ -951,6 +951,34 @@ grant select on public.ai_tokens to tollgate_auditor;
 grant select on public.ai_tokens to tollgate_ledger;
 grant select on public.ai_tokens to tollgate_worker;
 
+create view tollgate.charges with (security_invoker=true) as
+ SELECT h.organization_id,
+    h.id AS hold_id,
+    c.number,
+    c.starts,
+    c.amount,
+    c.made_at
+   FROM tollgate.holds h
+     CROSS JOIN LATERAL ( SELECT s.charge_number AS number,
+            (sum(s.amount) OVER (ORDER BY s.charge_number ROWS UNBOUNDED PRECEDING) - s.amount::numeric)::bigint AS starts,
+            s.amount,
+            s.created_at AS made_at
+           FROM tollgate.hold_steps s
+          WHERE s.organization_id = h.organization_id AND s.hold_id = h.id AND s.charge_number IS NOT NULL
+        UNION ALL
+         SELECT count(*)::integer + 1,
+            COALESCE(sum(s.amount), 0::numeric)::bigint AS "coalesce",
+            (h.captured::numeric - COALESCE(sum(s.amount), 0::numeric))::bigint AS int8,
+            h.ended_at
+           FROM tollgate.hold_steps s
+          WHERE s.organization_id = h.organization_id AND s.hold_id = h.id AND s.charge_number IS NOT NULL
+         HAVING h.captured::numeric > COALESCE(sum(s.amount), 0::numeric)) c
+  WHERE h.captured > 0;
+grant select on tollgate.charges to tollgate_api;
+grant select on tollgate.charges to tollgate_auditor;
+grant select on tollgate.charges to tollgate_ledger;
+grant select on tollgate.charges to tollgate_worker;
+
 create view tollgate.current_allowances with (security_invoker=true) as
  SELECT plan,
     token_type,
@@ -1085,22 +1113,18 @@ create view tollgate.usage_sources with (security_invoker=true) as
     sign(l.tokens_deducted::double precision)::integer::numeric * (LEAST(p.reaches, s.to_amount) - GREATEST(p.reaches - p.amount::numeric, s.from_amount)) AS tokens
    FROM public.ai_token_usage_log l
      JOIN tollgate.holds h ON h.organization_id = l.organization_id AND h.id = regexp_replace(l.charge_id, '[.][0-9]+$'::text, ''::text)
-     CROSS JOIN LATERAL ( SELECT "substring"(l.charge_id, '[.]([0-9]+)$'::text)::integer AS charge_number) n
-     CROSS JOIN LATERAL ( SELECT COALESCE(sum(c_1.amount) FILTER (WHERE c_1.charge_number < n.charge_number), 0::numeric) AS starts,
-            COALESCE(max(c_1.amount) FILTER (WHERE c_1.charge_number = n.charge_number)::numeric, h.captured::numeric - COALESCE(sum(c_1.amount), 0::numeric)) AS charged
-           FROM tollgate.hold_steps c_1
-          WHERE c_1.organization_id = h.organization_id AND c_1.hold_id = h.id AND c_1.verb = 'capture'::text) c
+     JOIN tollgate.charges c ON c.organization_id = h.organization_id AND c.hold_id = h.id AND c.number = "substring"(l.charge_id, '[.]([0-9]+)$'::text)::integer
      LEFT JOIN LATERAL ( SELECT sum(r_1.amount) AS until
            FROM tollgate.refunds r_1
-          WHERE l.tokens_deducted < 0 AND r_1.organization_id = h.organization_id AND r_1.hold_id = h.id AND r_1.charge_number = n.charge_number AND r_1.created_at <= l.created_at) r ON true
+          WHERE l.tokens_deducted < 0 AND r_1.organization_id = h.organization_id AND r_1.hold_id = h.id AND r_1.charge_number = c.number AND r_1.created_at <= l.created_at) r ON true
      CROSS JOIN LATERAL ( SELECT
                 CASE
-                    WHEN l.tokens_deducted > 0 THEN c.starts
-                    ELSE c.starts + c.charged - r.until
+                    WHEN l.tokens_deducted > 0 THEN c.starts::numeric
+                    ELSE (c.starts + c.amount)::numeric - r.until
                 END AS from_amount,
                 CASE
-                    WHEN l.tokens_deducted > 0 THEN c.starts + c.charged
-                    ELSE c.starts + c.charged - r.until - l.tokens_deducted::numeric
+                    WHEN l.tokens_deducted > 0 THEN (c.starts + c.amount)::numeric
+                    ELSE (c.starts + c.amount)::numeric - r.until - l.tokens_deducted::numeric
                 END AS to_amount) s
      CROSS JOIN LATERAL ( SELECT u.grant_id,
             u.amount,
@@ -4060,13 +4084,9 @@ begin
   if found then
     v_now := tollgate.lock_balances(array[p_organization], array[v_hold.token_type]);
     select h.* into strict v_hold from tollgate.holds h where h.organization_id = p_organization and h.id = v_hold_id;
-    -- Where the charge begins in what the hold took, how much it is, and when it was made: a step says so, or it is the last one.
-    select coalesce(sum(s.amount) filter (where s.charge_number < v_number), 0),
-           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(s.charge_number) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
-           coalesce(max(s.created_at) filter (where s.charge_number = v_number), v_hold.ended_at)
-      into v_starts, v_charged, v_at
-      from tollgate.hold_steps s
-     where s.organization_id = p_organization and s.hold_id = v_hold_id and s.verb = 'capture';
+    select c.starts, c.amount, c.made_at into v_starts, v_charged, v_at
+      from tollgate.charges c
+     where c.organization_id = p_organization and c.hold_id = v_hold_id and c.number = v_number;
     select coalesce(max(r.refunded), 0) into v_before
       from tollgate.refunded_charges r
      where r.organization_id = p_organization and r.hold_id = v_hold_id and r.charge_number = v_number;

@@ -53,13 +53,9 @@ begin
   if found then
     v_now := tollgate.lock_balances(array[p_organization], array[v_hold.token_type]);
     select h.* into strict v_hold from tollgate.holds h where h.organization_id = p_organization and h.id = v_hold_id;
-    -- Where the charge begins in what the hold took, how much it is, and when it was made: a step says so, or it is the last one.
-    select coalesce(sum(s.amount) filter (where s.charge_number < v_number), 0),
-           coalesce(max(s.amount) filter (where s.charge_number = v_number), case when count(s.charge_number) + 1 = v_number then v_hold.captured - coalesce(sum(s.amount), 0) end),
-           coalesce(max(s.created_at) filter (where s.charge_number = v_number), v_hold.ended_at)
-      into v_starts, v_charged, v_at
-      from tollgate.hold_steps s
-     where s.organization_id = p_organization and s.hold_id = v_hold_id and s.verb = 'capture';
+    select c.starts, c.amount, c.made_at into v_starts, v_charged, v_at
+      from tollgate.charges c
+     where c.organization_id = p_organization and c.hold_id = v_hold_id and c.number = v_number;
     select coalesce(max(r.refunded), 0) into v_before
       from tollgate.refunded_charges r
      where r.organization_id = p_organization and r.hold_id = v_hold_id and r.charge_number = v_number;

@@ -7,20 +7,16 @@ create or replace view tollgate.usage_sources with (security_invoker = true) as
     from public.ai_token_usage_log l
     join tollgate.holds h
       on h.organization_id = l.organization_id and h.id = regexp_replace(l.charge_id, '[.][0-9]+$', '')
-   cross join lateral (select substring(l.charge_id from '[.]([0-9]+)$')::integer as charge_number) n
-   cross join lateral (
-     select coalesce(sum(c.amount) filter (where c.charge_number < n.charge_number), 0) as starts,
-            coalesce(max(c.amount) filter (where c.charge_number = n.charge_number), h.captured - coalesce(sum(c.amount), 0)) as charged
-       from tollgate.hold_steps c
-      where c.organization_id = h.organization_id and c.hold_id = h.id and c.verb = 'capture') c
+    join tollgate.charges c
+      on c.organization_id = h.organization_id and c.hold_id = h.id and c.number = substring(l.charge_id from '[.]([0-9]+)$')::integer
     left join lateral (
       select sum(r.amount) as until
         from tollgate.refunds r
        where l.tokens_deducted < 0 and r.organization_id = h.organization_id and r.hold_id = h.id
-         and r.charge_number = n.charge_number and r.created_at <= l.created_at) r on true
+         and r.charge_number = c.number and r.created_at <= l.created_at) r on true
    cross join lateral (
-     select case when l.tokens_deducted > 0 then c.starts else c.starts + c.charged - r.until end as from_amount,
-            case when l.tokens_deducted > 0 then c.starts + c.charged else c.starts + c.charged - r.until - l.tokens_deducted end as to_amount) s
+     select case when l.tokens_deducted > 0 then c.starts else c.starts + c.amount - r.until end as from_amount,
+            case when l.tokens_deducted > 0 then c.starts + c.amount else c.starts + c.amount - r.until - l.tokens_deducted end as to_amount) s
    cross join lateral (
      select u.grant_id, u.amount, sum(u.amount) over (order by u.rank) as reaches
        from unnest(h.grant_ids, h.grant_amounts) with ordinality as u (grant_id, amount, rank)) p

@@ -88,6 +88,18 @@ describe('one hold', () => {
     expect(await read(id)).toMatchObject({ state: 'released', captured: 5, open: 0, charges: { length: 2 } });
   });
 
+  test('that ended with nothing left to charge has no charge for its end', async () => {
+    const id = await lane.holdId(5);
+    await lane.capture(id, { tokens: 5, isLast: false }, 'all');
+    await database.superuser.query(`select tollgate.set_capture_rule($1, 'cap')`, [organization.organizationId]);
+    expect((await lane.capture(id, { tokens: 2 })).body).toMatchObject({
+      state: 'captured',
+      captured: 0,
+      chargeId: null,
+    });
+    expect((await read(id)).charges.map(({ chargeId, tokens }) => [chargeId, tokens])).toEqual([[`${id}.1`, 5]]);
+  });
+
   test('I8 that has lapsed reads so at once, and reading it writes nothing', async () => {
     const id = await lane.holdId(5, { lifetimeSeconds: 60 });
     await elapse(database.superuser, organization.organizationId, '2 minutes');

@@ -162,6 +162,7 @@ describe('S3: every table', () => {
     'organizations',
     'tollgate.adjustments',
     'tollgate.balances',
+    'tollgate.charges',
     'tollgate.debts',
     'tollgate.grants',
     'tollgate.hold_steps',
