@@ -2,9 +2,8 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { MOST_ROWS, type ProblemRow, problemRowOf } from '../contract/rows.ts';
 import type { Answer } from './answer.ts';
-import { fieldErrors } from './fieldErrors.ts';
-import { namesNoFeature } from './namesNoFeature.ts';
 import { problemReply } from './problemReply.ts';
+import { refusedRequest } from './refusedRequest.ts';
 import type { ApiContext } from './requestContext.ts';
 import { troubleOf } from './troubleOf.ts';
 
@@ -40,8 +39,8 @@ export async function replyWithRows<Schema extends z.ZodType, Body extends objec
       answers[at] = problemRowOf(nameOf(null), 'invalid_request', { errors: [inadmissible] });
     else if (parsed.success) wanted.push({ at, row: parsed.data });
     else {
-      const code = namesNoFeature(row, parsed.error.issues) ? 'feature_unknown' : 'invalid_request';
-      answers[at] = problemRowOf(nameOf(row), code, { errors: fieldErrors(parsed.error) });
+      const { code, members } = refusedRequest(row, parsed.error);
+      answers[at] = problemRowOf(nameOf(row), code, members);
     }
   }
 

@@ -10,6 +10,7 @@ import {
 } from 'jose';
 import type { ApiConfig } from '../config.ts';
 import { ID_PATTERN } from '../domain/ids.ts';
+import { createKeptAnswers } from './keptAnswers.ts';
 import { createUserEndpoint } from './userEndpoint.ts';
 
 /** `unavailable`: whoever could tell is out of reach, so nothing is known of the session. */
@@ -93,18 +94,16 @@ export function createSessions(config: SessionConfig, bounds: SessionBounds = {}
    * A signature that was right is right when it comes again, and checking it costs more than all else that a request does.
    * By the whole token, the newest, never beyond its end.
    */
-  const proven = new Map<string, { verdict: SessionVerdict; until: number }>();
+  const proven = createKeptAnswers<SessionVerdict>(MOST_VERDICTS);
   function keep(token: string, { payload }: { payload: JWTPayload }): SessionVerdict {
     const verdict = whoIs(payload);
-    proven.set(token, { verdict, until: Math.min(Date.now() + verdictMs, (payload.exp! + CLOCK_TOLERANCE_S) * 1_000) });
-    if (proven.size > MOST_VERDICTS) proven.delete(proven.keys().next().value!);
+    proven.keep(token, verdict, Math.min(Date.now() + verdictMs, (payload.exp! + CLOCK_TOLERANCE_S) * 1_000));
     return verdict;
   }
 
   async function verdictOn(token: string): Promise<SessionVerdict> {
     const earlier = proven.get(token);
-    if (earlier !== undefined && earlier.until > Date.now()) return earlier.verdict;
-    proven.delete(token);
+    if (earlier !== undefined) return earlier;
     const { alg } = decodeProtectedHeader(token);
     switch (alg) {
       case 'ES256':

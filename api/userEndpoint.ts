@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { createKeptAnswers } from './keptAnswers.ts';
 import { reasonOf } from './reasonOf.ts';
 
 export type UserAnswer =
@@ -22,7 +23,7 @@ export function createUserEndpoint(options: {
   mostCached?: number;
 }) {
   const { url, anonKey, timeoutMs, cacheMs = CACHE_MS, mostCached = MOST_CACHED } = options;
-  const kept = new Map<string, { answer: Promise<UserAnswer>; until: number }>();
+  const kept = createKeptAnswers<Promise<UserAnswer>>(mostCached);
 
   async function look(token: string): Promise<UserAnswer> {
     try {
@@ -45,17 +46,13 @@ export function createUserEndpoint(options: {
     /** `expiresAt`: the token's end, in milliseconds since 1970. */
     ask(token: string, expiresAt: number): Promise<UserAnswer> {
       const hash = createHash('sha256').update(token).digest('base64');
-      const now = Date.now();
       const earlier = kept.get(hash);
-      if (earlier !== undefined && earlier.until > now) return earlier.answer;
+      if (earlier !== undefined) return earlier;
 
       const answer = look(token);
-      kept.delete(hash);
-      kept.set(hash, { answer, until: Math.min(now + cacheMs, expiresAt) });
-      // The oldest goes first: a map keeps the order in which it was filled.
-      if (kept.size > mostCached) kept.delete(kept.keys().next().value!);
+      kept.keep(hash, answer, Math.min(Date.now() + cacheMs, expiresAt));
       void answer.then(({ outcome }) => {
-        if (outcome === 'unavailable' && kept.get(hash)?.answer === answer) kept.delete(hash);
+        if (outcome === 'unavailable') kept.forget(hash, answer);
       });
       return answer;
     },

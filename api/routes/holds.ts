@@ -18,12 +18,13 @@ import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { placementAnswer, writeHold } from '../holdAnswers.ts';
 import { readHoldCursor, writeHoldCursor } from '../holdCursor.ts';
+import { refuseCursor } from '../listCursor.ts';
 import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
 import { optionalIdempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonRows } from '../middleware/jsonBody.ts';
-import { namesNoFeature } from '../namesNoFeature.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
+import { refusedRequest } from '../refusedRequest.ts';
 import { replyWithRows } from '../replyWithRows.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
 import type { RowQueue } from '../rowQueue.ts';
@@ -52,11 +53,7 @@ export function holdRoutes(authentication: Authentication, ledger: Coalescer, se
     }
     if (key === null) return problemReply(c, 'idempotency_key_missing');
     const parsed = holdRequest.safeParse(body);
-    if (!parsed.success) {
-      return problemReply(c, namesNoFeature(body, parsed.error.issues) ? 'feature_unknown' : 'invalid_request', {
-        errors: fieldErrors(parsed.error),
-      });
-    }
+    if (!parsed.success) return replyWith(c, refusedRequest(body, parsed.error));
     return replyWith(c, await place(c, key, parsed.data), 201);
   });
 
@@ -65,13 +62,9 @@ export function holdRoutes(authentication: Authentication, ledger: Coalescer, se
     const query = holdListQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const { limit, cursor, state, feature } = query.data;
-    const list = { organizationId, state, feature };
+    const list = [organizationId, state, feature];
     const after = cursor === undefined ? null : readHoldCursor(list, cursor);
-    if (cursor !== undefined && after === null) {
-      return problemReply(c, 'invalid_request', {
-        errors: [{ path: 'cursor', message: 'is not the nextCursor of a page of this list' }],
-      });
-    }
+    if (cursor !== undefined && after === null) return refuseCursor(c);
     // One more than asked for tells whether there is a next page.
     const found = await listHolds(pool, organizationId, {
       limit: limit + 1,

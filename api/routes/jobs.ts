@@ -14,6 +14,7 @@ import type { ApiKeyScope } from '../../db/apiKeys.ts';
 import { findJob, listJobs } from '../../db/jobs.ts';
 import { ID_PATTERN } from '../../domain/ids.ts';
 import { hasEnded } from '../../domain/jobStates.ts';
+import { replyWith } from '../answer.ts';
 import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { takeJob } from '../jobAdmission.ts';
@@ -21,12 +22,13 @@ import { cancelJob } from '../jobCancellation.ts';
 import { readJobCursor, writeJobCursor } from '../jobCursor.ts';
 import type { JobWaiters } from '../jobWaiters.ts';
 import type { JobWorkflows } from '../jobWorkflows.ts';
+import { refuseCursor } from '../listCursor.ts';
 import { authenticated, ownOrganization } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
-import { namesNoFeature } from '../namesNoFeature.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
+import { refusedRequest } from '../refusedRequest.ts';
 import type { ApiEnv } from '../requestContext.ts';
 import { requestHash } from '../requestHash.ts';
 import type { Sessions } from '../sessions.ts';
@@ -48,11 +50,7 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
   routes.post('/', ...member('jobs:write'), idempotencyKey, jsonBody, async (c) => {
     const body = c.get('body');
     const parsed = jobRequest.safeParse(body);
-    if (!parsed.success) {
-      return problemReply(c, namesNoFeature(body, parsed.error.issues) ? 'feature_unknown' : 'invalid_request', {
-        errors: fieldErrors(parsed.error),
-      });
-    }
+    if (!parsed.success) return replyWith(c, refusedRequest(body, parsed.error));
 
     const reply = await takeJob(dependencies, {
       organizationId: c.get('organizationId'),
@@ -92,13 +90,9 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     const query = jobListQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const { limit, cursor, state, feature } = query.data;
-    const list = { organizationId, state, feature };
+    const list = [organizationId, state, feature];
     const before = cursor === undefined ? null : readJobCursor(list, cursor);
-    if (cursor !== undefined && before === null) {
-      return problemReply(c, 'invalid_request', {
-        errors: [{ path: 'cursor', message: 'is not the nextCursor of a page of this list' }],
-      });
-    }
+    if (cursor !== undefined && before === null) return refuseCursor(c);
 
     // One more than asked for tells whether there is a next page.
     const found = await listJobs(pool, organizationId, {

@@ -13,6 +13,7 @@ import { fieldErrors } from '../fieldErrors.ts';
 import { readLedgerCursor, writeLedgerCursor } from '../ledgerCursor.ts';
 import { exportLedger } from '../ledgerExport.ts';
 import { createHeadSigner } from '../ledgerSignature.ts';
+import { refuseCursor } from '../listCursor.ts';
 import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
 import { settled } from '../middleware/settled.ts';
 import { problemReply } from '../problemReply.ts';
@@ -33,14 +34,10 @@ export function ledgerRoutes(authentication: Authentication, signingKey: KeyObje
     const query = ledgerQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const { tokenType, limit, order, cursor } = query.data;
-    const list = { organizationId, tokenType, order };
+    const list = [organizationId, tokenType, order];
     const after = cursor === undefined ? null : readLedgerCursor(list, cursor);
-    if (cursor !== undefined && after === null) {
-      return problemReply(c, 'invalid_request', {
-        errors: [{ path: 'cursor', message: 'is not the nextCursor of a page of this list' }],
-      });
-    }
-    const { entries, hasMore } = await pageOfEntries(pool, { ...list, limit, after });
+    if (cursor !== undefined && after === null) return refuseCursor(c);
+    const { entries, hasMore } = await pageOfEntries(pool, { organizationId, tokenType, order, limit, after });
     const nextCursor = hasMore ? writeLedgerCursor(list, entries.at(-1)!.entryNumber) : null;
     return c.json({ entries, nextCursor } satisfies LedgerPage);
   });

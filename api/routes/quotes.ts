@@ -5,11 +5,9 @@ import { type Quote as QuotedHold, quoteHolds } from '../../db/quotes.ts';
 import { TOKEN_COSTS } from '../../domain/catalog.ts';
 import { type Answer, refused, replyWith } from '../answer.ts';
 import { principalOf } from '../caller.ts';
-import { fieldErrors } from '../fieldErrors.ts';
 import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
 import { jsonRows } from '../middleware/jsonBody.ts';
-import { namesNoFeature } from '../namesNoFeature.ts';
-import { problemReply } from '../problemReply.ts';
+import { refusedRequest } from '../refusedRequest.ts';
 import { replyWithRows } from '../replyWithRows.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
 
@@ -30,11 +28,7 @@ export function quoteRoutes(authentication: Authentication) {
       });
     }
     const parsed = quoteRequest.safeParse(body);
-    if (!parsed.success) {
-      return problemReply(c, namesNoFeature(body, parsed.error.issues) ? 'feature_unknown' : 'invalid_request', {
-        errors: fieldErrors(parsed.error),
-      });
-    }
+    if (!parsed.success) return replyWith(c, refusedRequest(body, parsed.error));
     return replyWith(c, (await quote(c, [parsed.data]))[0]!);
   });
 

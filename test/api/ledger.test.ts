@@ -1,5 +1,6 @@
 import { generateKeyPairSync, type KeyObject, verify as verifySignature } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { writeCursor } from '../../api/listCursor.ts';
 import { type LedgerEntry, ledgerHeadList, ledgerPage } from '../../contract/ledger.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
 import { sealLedger } from '../../db/seals.ts';
@@ -211,6 +212,16 @@ describe('what cannot be asked', () => {
     const { errors } = expectProblem(await get(path), 'invalid_request');
     expect(errors!.map(({ path }) => path)).toEqual([field]);
   });
+
+  test.each(['none', '0', '-1', '1.5', '9'.repeat(30)])(
+    'a cursor that was made to say %s is refused',
+    async (position) => {
+      const forged = writeCursor([organization.organizationId, 'lead_generation', 'newest'], [position]);
+      expect(expectProblem(await get(`${LEADS}&cursor=${forged}`), 'invalid_request').errors).toMatchObject([
+        { path: 'cursor' },
+      ]);
+    },
+  );
 
   test('a cursor of the other order or another type is refused', async () => {
     await holderOf(database.api, organization).hold('h-1', 1);
