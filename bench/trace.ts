@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { seededRandom } from './seededRandom.ts';
+import { seededRandom } from '../dev/seededRandom.ts';
 
 /** One request to a model, as a production service saw it. */
 export interface TracedRequest {

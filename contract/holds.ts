@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { FEATURES, TOKEN_TYPES } from '../domain/catalog.ts';
+import { pageQuery } from './page.ts';
 
 export const HOLDS_PATH = '/api/v1/holds';
 
@@ -142,13 +143,7 @@ export type Hold = z.infer<typeof hold>;
 export const holdListQuery = z.strictObject({
   state: z.enum(HOLD_STATES).optional(),
   feature: z.enum(FEATURES).optional(),
-  limit: z
-    .string()
-    .regex(/^[1-9]\d{0,2}$/, 'must be a whole number from 1 to 100')
-    .transform(Number)
-    .refine((limit) => limit <= 100, 'must be at most 100')
-    .default(20),
-  cursor: z.string().max(512).optional(),
+  ...pageQuery({ most: 100, usual: 20 }),
 });
 
 /** `nextCursor` is null on the last page. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { FEATURES, type Feature, TOKEN_TYPES, type TokenType } from '../domain/catalog.ts';
 import { FEATURE_DEFINITIONS } from '../domain/features/definitions.ts';
 import { END_CODES, type EndCode, JOB_STATES, type JobState } from '../domain/jobStates.ts';
+import { pageQuery } from './page.ts';
 
 /** What `POST /api/v1/jobs` asks for: a feature, and the input that this feature takes. */
 export interface JobRequest {
@@ -78,13 +79,7 @@ export const jobQuery = z.strictObject({
 
 /** A cursor belongs to the list that gave it: the same organization, and the same `state` and `feature`. */
 export const jobListQuery = z.strictObject({
-  limit: z
-    .string()
-    .regex(/^[1-9]\d{0,2}$/, 'must be a whole number from 1 to 100')
-    .transform(Number)
-    .refine((limit) => limit <= 100, 'must be at most 100')
-    .default(20),
-  cursor: z.string().max(512).optional(),
+  ...pageQuery({ most: 100, usual: 20 }),
   state: z.enum(JOB_STATES).optional(),
   feature: z.enum(FEATURES).optional(),
 });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TOKEN_TYPES } from '../domain/catalog.ts';
+import { pageQuery } from './page.ts';
 
 export const LEDGER_PATH = '/api/v1/ledger';
 
@@ -38,14 +39,8 @@ export type LedgerPage = z.infer<typeof ledgerPage>;
 /** A cursor belongs to the list that gave it: the same organization, `tokenType` and `order`. */
 export const ledgerQuery = z.strictObject({
   tokenType: z.enum(TOKEN_TYPES),
-  limit: z
-    .string()
-    .regex(/^[1-9]\d{0,3}$/, 'must be a whole number from 1 to 1000')
-    .transform(Number)
-    .refine((limit) => limit <= 1_000, 'must be at most 1000')
-    .default(100),
+  ...pageQuery({ most: 1_000, usual: 100 }),
   order: z.enum(['newest', 'oldest']).default('newest'),
-  cursor: z.string().max(512).optional(),
 });
 
 /**

@@ -1,8 +1,8 @@
 import type pg from 'pg';
+import { seededRandom } from '../../dev/seededRandom.ts';
 import { figureOf } from '../figure.ts';
 import { openOurs } from '../ours.ts';
 import { inTurns, runFor, type SideName } from '../rounds.ts';
-import { seededRandom } from '../seededRandom.ts';
 import { type Bench, CALLERS, HOT, type Measured } from '../series.ts';
 import { perform } from '../side.ts';
 

@@ -1,5 +1,5 @@
+import { seededRandom } from '../../dev/seededRandom.ts';
 import { figureOf } from '../figure.ts';
-import { seededRandom } from '../seededRandom.ts';
 import { type Bench, CALLERS, type Measured, UNIFORM_ORGANIZATIONS } from '../series.ts';
 import { compareThroughput, pairsOf } from '../throughput.ts';
 

@@ -1,10 +1,10 @@
 import type pg from 'pg';
+import { seededRandom } from '../../dev/seededRandom.ts';
 import type { BenchDatabase } from '../databases.ts';
 import { figureOf } from '../figure.ts';
 import { openFoil } from '../foil.ts';
 import { openOurs } from '../ours.ts';
 import { inTurns, runTimes, type SideName } from '../rounds.ts';
-import { seededRandom } from '../seededRandom.ts';
 import { type Bench, CALLERS, HOT, type Measured, UNIFORM_ORGANIZATIONS } from '../series.ts';
 import { perform } from '../side.ts';
 

@@ -1,9 +1,9 @@
-import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { captureHolds, growHolds } from '../../db/holds.ts';
 import { admitJob } from '../../db/jobs.ts';
 import { EXTENSION_REFUSALS, GROWTH_REFUSALS, REFUND_REFUSALS } from '../../domain/refusals.ts';
 import { admissionOf } from '../support/admission.ts';
+import { asOwner } from '../support/asOwner.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
 import { addGrant, grantsOf } from '../support/grant.ts';
@@ -32,18 +32,8 @@ async function leads({ organizationId }: TestOrganization) {
   return rows[0];
 }
 
-async function asOwner(sql: string, values: unknown[]) {
-  const owner = new pg.Client({ connectionString: database.ownerUrl });
-  await owner.connect();
-  try {
-    return (await owner.query(sql, values)).rows;
-  } finally {
-    await owner.end();
-  }
-}
-
 const captureRule = ({ organizationId }: TestOrganization, rule: string) =>
-  asOwner('select tollgate.set_capture_rule($1, $2)', [organizationId, rule]);
+  asOwner(database, 'select tollgate.set_capture_rule($1, $2)', [organizationId, rule]);
 
 describe('a hold that is extended', () => {
   it('outlives its first end, and a shorter lifetime takes nothing from it', async () => {
@@ -269,7 +259,7 @@ describe('R10: a capture of more than was held goes by the rule of its organizat
   it('draw: a limit holds for what is drawn, too', async () => {
     const { organization, holder } = await newHolder();
     await captureRule(organization, 'draw');
-    await asOwner(`select tollgate.set_sub_limit($1, 'lead_generation', 'feature', '*', 'day', 12)`, [
+    await asOwner(database, `select tollgate.set_sub_limit($1, 'lead_generation', 'feature', '*', 'day', 12)`, [
       organization.organizationId,
     ]);
     await holder.hold('h', 10);
@@ -441,7 +431,7 @@ describe('refusals, in their order', () => {
 
   it('of a growth', async () => {
     const { organization, holder } = await newHolder();
-    await asOwner('select tollgate.set_sub_limit($1, $2, $3, $4, $5, $6)', [
+    await asOwner(database, 'select tollgate.set_sub_limit($1, $2, $3, $4, $5, $6)', [
       organization.organizationId,
       'lead_generation',
       'feature',
@@ -476,7 +466,7 @@ describe('refusals, in their order', () => {
       organization.organizationId,
     ]);
     outcomes.push((await holder.grow('open', 'b', 99)).outcome);
-    await asOwner('select tollgate.set_sub_limit($1, $2, $3, $4, $5, $6)', [
+    await asOwner(database, 'select tollgate.set_sub_limit($1, $2, $3, $4, $5, $6)', [
       organization.organizationId,
       'lead_generation',
       'feature',

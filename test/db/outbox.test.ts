@@ -10,7 +10,7 @@ import {
   registerSubscriber,
   removeDeliveredEvents,
 } from '../../db/outbox.ts';
-import { createPool } from '../../db/pool.ts';
+import { asOwner } from '../support/asOwner.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
 import { openWriter, writeEvent } from '../support/outboxWriter.ts';
@@ -29,16 +29,7 @@ beforeEach(async () => {
   subscriber = `subscriber-${count}`;
   await registerSubscriber(database.worker, subscriber, [subscriber]);
 });
-afterEach(() => asOwner('select tollgate.remove_subscriber($1)', [subscriber]));
-
-async function asOwner(text: string, values: unknown[]) {
-  const owner = createPool({ url: database.ownerUrl, applicationName: 'test', maxConnections: 1 });
-  try {
-    return (await owner.query(text, values)).rows;
-  } finally {
-    await owner.end();
-  }
-}
+afterEach(() => asOwner(database, 'select tollgate.remove_subscriber($1)', [subscriber]));
 
 const LEASE_MS = 60_000;
 const write = (organizationId: string) => writeEvent(database.superuser, organizationId, subscriber);
@@ -229,7 +220,7 @@ describe('failures', () => {
     const [again] = await claim();
     expect(idsOf([again!]).slice(0, 2)).toEqual([first, second]);
     expect(await recordDeliveryFailure(database.worker, { ...laneOf(again!), errorClass: 'TypeError' })).toBe(2);
-    await asOwner('select tollgate.remove_subscriber($1)', [other]);
+    await asOwner(database, 'select tollgate.remove_subscriber($1)', [other]);
   });
 
   it('pause longer each time, up to 5 minutes, and are forgotten with the next success', async () => {
@@ -286,7 +277,8 @@ describe('failures', () => {
     const [poison, next] = [await write('poison'), await write('poison')];
     const [lane] = await claim();
     await recordDeliveryFailure(database.worker, { ...laneOf(lane!), errorClass: 'Error' });
-    const skip = () => asOwner('select tollgate.skip_delivery($1, $2, $3) as skipped', [subscriber, 'poison', poison]);
+    const skip = () =>
+      asOwner(database, 'select tollgate.skip_delivery($1, $2, $3) as skipped', [subscriber, 'poison', poison]);
     expect(await skip()).toEqual([{ skipped: true }]);
     expect(await skip()).toEqual([{ skipped: false }]);
     expect(await deliverAll()).toEqual([next]);
@@ -310,7 +302,7 @@ describe('subscribers', () => {
     await registerSubscriber(database.worker, late, [subscriber]);
     const event = await write('before');
     expect(idsOf(await claim({ subscriber: late }))).toEqual([event]);
-    await asOwner('select tollgate.remove_subscriber($1)', [late]);
+    await asOwner(database, 'select tollgate.remove_subscriber($1)', [late]);
   });
 
   it('lag counts from the oldest event that was not delivered, routed or not', async () => {

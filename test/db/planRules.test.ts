@@ -1,10 +1,10 @@
-import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { catalogueContent } from '../../db/catalogue.ts';
 import { holdTokens } from '../../db/holds.ts';
 import { admitJob } from '../../db/jobs.ts';
 import { deductTokens } from '../../db/tokens.ts';
 import { admissionOf } from '../support/admission.ts';
+import { asOwner } from '../support/asOwner.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
 import { addGrant, grantsOf } from '../support/grant.ts';
@@ -18,16 +18,6 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 afterEach(() => expectInvariants(database.superuser));
-
-async function asOwner(sql: string, values: unknown[]) {
-  const owner = new pg.Client({ connectionString: database.ownerUrl });
-  await owner.connect();
-  try {
-    return (await owner.query(sql, values)).rows;
-  } finally {
-    await owner.end();
-  }
-}
 
 async function newHolder(
   plan: 'pro' | 'enterprise' = 'pro',
@@ -55,7 +45,7 @@ describe('sub-limits', () => {
     every: string,
     tokens: number | null,
   ) =>
-    asOwner(`select tollgate.set_sub_limit($1, 'lead_generation', $2, $3, $4, $5)`, [
+    asOwner(database, `select tollgate.set_sub_limit($1, 'lead_generation', $2, $3, $4, $5)`, [
       organizationId,
       scope,
       subject,
@@ -166,7 +156,7 @@ describe('sub-limits', () => {
 describe('pooled tokens and burn orders, by the catalogue', () => {
   const content = catalogueContent();
   const apply = (digest: string, change: { allowances?: unknown; fallbacks?: unknown; plans?: unknown }) =>
-    asOwner('select tollgate.apply_catalogue($1, $2)', [digest, { ...content, ...change }]);
+    asOwner(database, 'select tollgate.apply_catalogue($1, $2)', [digest, { ...content, ...change }]);
   const fallbacks = ['general', 'forecast'].map((tokenType, rank) => ({
     plan: 'pro',
     feature: 'generate_leads',
@@ -325,7 +315,7 @@ describe('pooled tokens and burn orders, by the catalogue', () => {
 
 describe('adjustments', () => {
   const adjust = ({ organizationId }: TestOrganization, amount: number, reason: string | null, key: string) =>
-    asOwner(`select * from tollgate.adjust_balance($1, 'lead_generation', $2, 'ann', $3, $4)`, [
+    asOwner(database, `select * from tollgate.adjust_balance($1, 'lead_generation', $2, 'ann', $3, $4)`, [
       organizationId,
       amount,
       reason,
@@ -350,7 +340,7 @@ describe('adjustments', () => {
     const { organization } = await newHolder();
     const [{ adjustment }] = (await adjust(organization, -20, 'a mistake', 'k1')) as [{ adjustment: string }];
     const reverse = () =>
-      asOwner(`select * from tollgate.reverse_adjustment($1, $2, 'bob', 'it was right')`, [
+      asOwner(database, `select * from tollgate.reverse_adjustment($1, $2, 'bob', 'it was right')`, [
         organization.organizationId,
         adjustment,
       ]);
