@@ -1772,6 +1772,27 @@ $function$
 ;
 alter function tollgate.change_plan() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.check_balance(p_organization text, p_token_type text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not exists (select from public.organizations o where o.id = p_organization) then
+    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', p_organization
+      using errcode = 'foreign_key_violation';
+  end if;
+  if not exists (select from tollgate.current_allowances a where a.token_type = p_token_type) then
+    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', p_token_type,
+      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
+      using errcode = 'check_violation';
+  end if;
+end
+$function$
+;
+alter function tollgate.check_balance(text,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.check_grant()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2344,15 +2365,7 @@ begin
     raise exception 'tollgate: a balance stays with its organization and token type; adjust both balances instead'
       using errcode = 'feature_not_supported';
   end if;
-  if not exists (select from public.organizations o where o.id = new.organization_id) then
-    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', new.organization_id
-      using errcode = 'foreign_key_violation';
-  end if;
-  if not exists (select from tollgate.current_allowances a where a.token_type = new.token_type) then
-    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', new.token_type,
-      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
-      using errcode = 'check_violation';
-  end if;
+  perform tollgate.check_balance(new.organization_id, new.token_type);
 
   if new.total_allocated not between 0 and c_largest then
     raise exception 'tollgate: total_allocated must lie between 0 and %', c_largest using errcode = 'check_violation';
@@ -4644,15 +4657,7 @@ begin
     raise exception 'tollgate: a threshold lies between 1 and 9007199254740991 tokens, or is null for none; it is %', p_threshold
       using errcode = 'check_violation';
   end if;
-  if not exists (select from public.organizations o where o.id = p_organization) then
-    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', p_organization
-      using errcode = 'foreign_key_violation';
-  end if;
-  if not exists (select from tollgate.current_allowances a where a.token_type = p_token_type) then
-    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', p_token_type,
-      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
-      using errcode = 'check_violation';
-  end if;
+  perform tollgate.check_balance(p_organization, p_token_type);
 
   perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
   update tollgate.balances b
@@ -4673,6 +4678,7 @@ CREATE OR REPLACE FUNCTION tollgate.set_sub_limit(p_organization text, p_token_t
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  perform tollgate.check_balance(p_organization, p_token_type);
   perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
   if p_tokens is null then
     delete from tollgate.sub_limits l

@@ -22,15 +22,7 @@ begin
     raise exception 'tollgate: a balance stays with its organization and token type; adjust both balances instead'
       using errcode = 'feature_not_supported';
   end if;
-  if not exists (select from public.organizations o where o.id = new.organization_id) then
-    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', new.organization_id
-      using errcode = 'foreign_key_violation';
-  end if;
-  if not exists (select from tollgate.current_allowances a where a.token_type = new.token_type) then
-    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', new.token_type,
-      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
-      using errcode = 'check_violation';
-  end if;
+  perform tollgate.check_balance(new.organization_id, new.token_type);
 
   if new.total_allocated not between 0 and c_largest then
     raise exception 'tollgate: total_allocated must lie between 0 and %', c_largest using errcode = 'check_violation';

@@ -13,15 +13,7 @@ begin
     raise exception 'tollgate: a threshold lies between 1 and 9007199254740991 tokens, or is null for none; it is %', p_threshold
       using errcode = 'check_violation';
   end if;
-  if not exists (select from public.organizations o where o.id = p_organization) then
-    raise exception 'tollgate: unknown organization "%"; insert it into organizations first', p_organization
-      using errcode = 'foreign_key_violation';
-  end if;
-  if not exists (select from tollgate.current_allowances a where a.token_type = p_token_type) then
-    raise exception 'tollgate: unknown token type "%"; the catalogue has: %', p_token_type,
-      (select string_agg(distinct a.token_type, ', ') from tollgate.current_allowances a)
-      using errcode = 'check_violation';
-  end if;
+  perform tollgate.check_balance(p_organization, p_token_type);
 
   perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
   update tollgate.balances b

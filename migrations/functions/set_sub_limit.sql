@@ -9,6 +9,7 @@ create or replace function tollgate.set_sub_limit(
   set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform tollgate.check_balance(p_organization, p_token_type);
   perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
   if p_tokens is null then
     delete from tollgate.sub_limits l
