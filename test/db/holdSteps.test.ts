@@ -321,6 +321,19 @@ describe('R11: a refund', () => {
     expect(await remaining()).toEqual([50, 10]);
   });
 
+  it('of a second part goes back to the grants that this part burnt', async () => {
+    const { organization, holder } = await newHolder();
+    const { organizationId } = organization;
+    await addGrant(database.superuser, organizationId, { source: 'purchase', amount: 10, isPaid: true });
+    await holder.hold('h', 58);
+    await holder.capture('h', 50, { key: 'a', isLast: false });
+    await holder.capture('h', 6, { key: 'b', isLast: false });
+    await holder.capture('h', 2);
+    await holder.refund('h.2', null);
+    const grants = await grantsOf(database.superuser, organizationId);
+    expect(grants.map((grant) => grant.remaining)).toEqual([0, 8]);
+  });
+
   it('T5: of plan tokens whose period is over stays expired, of bought ones returns for seven days', async () => {
     const { organization, holder } = await newHolder();
     const { organizationId } = organization;

@@ -140,12 +140,20 @@ export const PLANTS_IN_ENDS: Plant[] = [
     test: 'goes back to the grants that the charge burnt',
   },
   {
-    bug: 'a refund of a second charge gives back what the first one burnt',
+    bug: 'a refund of the last charge gives back what the first one burnt',
+    file: 'migrations/views/charges.sql',
+    find: 'coalesce(sum(s.amount), 0)::bigint, (h.captured',
+    replace: '0::bigint, (h.captured',
+    caughtBy: 'test/db/holdSteps.test.ts',
+    test: 'goes back to the grants that the charge burnt',
+  },
+  {
+    bug: 'a refund of a second part gives back what the first one burnt',
     file: 'migrations/views/charges.sql',
     find: '(sum(s.amount) over (order by s.charge_number rows unbounded preceding) - s.amount)::bigint as starts',
     replace: '0::bigint as starts',
     caughtBy: 'test/db/holdSteps.test.ts',
-    test: 'goes back to the grants that the charge burnt',
+    test: 'of a second part goes back to the grants that this part burnt',
   },
   {
     bug: 'what was refunded before is not asked: only a constraint stands between a charge and two refunds',
