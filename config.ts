@@ -62,6 +62,13 @@ export const apiConfig = common
     ADMISSION_HOLD_MS: milliseconds.max(DAY_MS).default(60_000),
     /** How long a job's operation may take in all, retries included. */
     JOB_TIME_BUDGET_MS: milliseconds.max(30 * DAY_MS).default(75_000),
+    /** Requests in 10 s, to this process, of one key or user, and of all of an organization. */
+    RATE_LIMIT_PER_CALLER: z.coerce.number().int().positive().default(10_000),
+    RATE_LIMIT_PER_ORGANIZATION: z.coerce.number().int().positive().default(20_000),
+    /** Credentials in a minute that prove to be none, of one address. */
+    RATE_LIMIT_FAILURES_PER_ADDRESS: z.coerce.number().int().positive().default(300),
+    /** How many proxies of one's own stand before this process: so many of the last addresses in X-Forwarded-For are theirs to say. */
+    FORWARDED_HOPS: z.coerce.number().int().min(0).max(10).default(0),
     /** Signs the sealed heads of the ledger. Without it they are unsigned and say so. */
     LEDGER_SIGNING_KEY: ed25519Key,
     /** Whose session tokens are taken; the second name is the one that apps have already. Without either: API keys only. */

@@ -5,19 +5,12 @@ import { secureHeaders } from 'hono/secure-headers';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
-import { BALANCES_PATH } from '../contract/balances.ts';
-import { CHARGES_PATH } from '../contract/charges.ts';
-import { HOLDS_PATH } from '../contract/holds.ts';
-import { JOBS_PATH } from '../contract/jobs.ts';
-import { LEDGER_PATH } from '../contract/ledger.ts';
-import { QUOTES_PATH } from '../contract/quotes.ts';
-import { STATEMENTS_PATH } from '../contract/statements.ts';
-import { TOKENS_PATH } from '../contract/tokens.ts';
 import type { Coalescer } from '../db/coalescer.ts';
 import type { JobWaiters } from './jobWaiters.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
 import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
+import { createRateLimits, type RateLimitConfig } from './rateLimits.ts';
 import type { ApiEnv } from './requestContext.ts';
 import { balanceRoutes } from './routes/balances.ts';
 import { chargeRoutes } from './routes/charges.ts';
@@ -40,7 +33,7 @@ export interface AppDependencies {
   sessions: Sessions;
   workflows: JobWorkflows;
   waiters: JobWaiters;
-  config: Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS' | 'LEDGER_SIGNING_KEY'>;
+  config: RateLimitConfig & Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS' | 'LEDGER_SIGNING_KEY'>;
   log: Logger;
   /** True from the moment on that the process has been asked to end. */
   isDraining: () => boolean;
@@ -75,18 +68,19 @@ export function createApp({
     }),
   );
 
-  app.route('/', healthRoutes({ pool, workflows, isDraining }));
-  const limits = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
-  app.route(JOBS_PATH, jobRoutes({ pool, sessions, workflows, waiters, limits, log }));
+  const authentication = { pool, sessions, log, limits: createRateLimits(config) };
+  app.route('/', healthRoutes(authentication, { workflows, isDraining }));
+  const bounds = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
+  app.route('/', jobRoutes({ ...authentication, workflows, waiters, bounds }));
   const sendRows = createRowQueue();
-  app.route(HOLDS_PATH, holdRoutes({ pool, sessions, log }, ledger, sendRows));
-  app.route(HOLDS_PATH, holdStepRoutes({ pool, sessions, log }, ledger, sendRows));
-  app.route(CHARGES_PATH, chargeRoutes({ pool, sessions, log }));
-  app.route(QUOTES_PATH, quoteRoutes({ pool, sessions, log }));
-  app.route(TOKENS_PATH, tokenRoutes({ pool, sessions, log }, ledger));
-  app.route(BALANCES_PATH, balanceRoutes({ pool, sessions, log }));
-  app.route(LEDGER_PATH, ledgerRoutes({ pool, sessions, log }, config.LEDGER_SIGNING_KEY));
-  app.route(STATEMENTS_PATH, statementRoutes({ pool, sessions, log }));
+  app.route('/', holdRoutes(authentication, ledger, sendRows));
+  app.route('/', holdStepRoutes(authentication, ledger, sendRows));
+  app.route('/', chargeRoutes(authentication));
+  app.route('/', quoteRoutes(authentication));
+  app.route('/', tokenRoutes(authentication, ledger));
+  app.route('/', balanceRoutes(authentication));
+  app.route('/', ledgerRoutes(authentication, config.LEDGER_SIGNING_KEY));
+  app.route('/', statementRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

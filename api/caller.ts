@@ -1,14 +1,15 @@
-import type { ApiKey, ApiKeyScope } from '../db/apiKeys.ts';
+import type { ApiKey } from '../db/apiKeys.ts';
+import type { KeyScope } from '../domain/keyScopes.ts';
 
-/** Whoever makes a request: an app by its key, which belongs to one organization, or a signed-in user. */
-export type Caller = ({ kind: 'key' } & ApiKey) | { kind: 'user'; id: string };
+/** Whoever makes a request: an app by its key, which belongs to one organization, a signed-in user, or an operator. */
+export type Caller = ({ kind: 'key' } & ApiKey) | { kind: 'user'; id: string } | { kind: 'operator'; id: string };
 
-/** As the money functions know it: `key:ID` or `user:ID`. They look its membership up themselves. */
+/** As the money functions and the audit log know it: `key:ID`, `user:ID` or `operator:ID`. They look its rights up themselves. */
 export function principalOf({ kind, id }: Caller): string {
   return `${kind}:${id}`;
 }
 
-/** A key does what its scopes name. A user may do what members may; what he may not, the organization's rows refuse. */
-export function mayDo(caller: Caller, scope: ApiKeyScope): boolean {
-  return caller.kind === 'user' || caller.scopes.includes(scope);
+/** A key does what its scopes name. A user may do what his role may; what he may not, the organization's rows refuse. */
+export function mayDo(caller: Caller, scope: KeyScope): boolean {
+  return caller.kind !== 'key' || caller.scopes.includes(scope);
 }

@@ -22,7 +22,7 @@ export type AdmissionReply =
  * all the same finds the job withdrawn and ends.
  */
 export async function takeJob(
-  { pool, workflows, limits, log }: AdmissionDependencies,
+  { pool, workflows, bounds, log }: AdmissionDependencies,
   { organizationId, principal, request, idempotencyKey, requestHash }: JobToTake,
 ): Promise<AdmissionReply> {
   const admission = await admitJob(pool, {
@@ -32,7 +32,7 @@ export async function takeJob(
     ...request,
     idempotencyKey,
     requestHash,
-    ...limits,
+    ...bounds,
   });
   switch (admission.outcome) {
     case 'admitted':
@@ -83,6 +83,6 @@ export interface JobToTake {
 export interface AdmissionDependencies {
   pool: Pool;
   workflows: JobWorkflows;
-  limits: { holdLifetimeMs: number; timeBudgetMs: number };
+  bounds: { holdLifetimeMs: number; timeBudgetMs: number };
   log: Logger;
 }

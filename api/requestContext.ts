@@ -10,8 +10,10 @@ export interface ApiEnv {
     requestId: string;
     /** Set on routes behind `authenticated`. */
     caller: Caller;
-    /** Set on routes behind `ownOrganization`: the one that the caller belongs to. */
+    /** Set on routes behind `ownOrganization`: the one that the caller belongs to, or that an operator named. */
     organizationId: string;
+    /** Set where an operator acts: what he says it is for. */
+    operatorReason: string;
     /** Set on routes behind `idempotencyKey`; null where it may be left out and was. */
     idempotencyKey: string | null;
     /** Set on routes behind `jsonBody`: parsed, not yet validated. */

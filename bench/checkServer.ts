@@ -7,11 +7,12 @@ import { createJobWorkflows } from '../api/jobWorkflows.ts';
 import { authenticated } from '../api/middleware/authenticated.ts';
 import { optionalIdempotencyKey } from '../api/middleware/idempotencyKey.ts';
 import { jsonBody } from '../api/middleware/jsonBody.ts';
+import { createRateLimits } from '../api/rateLimits.ts';
 import type { ApiEnv } from '../api/requestContext.ts';
 import { serve } from '../api/server.ts';
 import { createSessions } from '../api/sessions.ts';
 import { apiConfig, readConfig } from '../config.ts';
-import { tokenRequest } from '../contract/tokens.ts';
+import { checkBalance, tokenRequest } from '../contract/tokens.ts';
 import { createCoalescer } from '../db/coalescer.ts';
 import { createPool } from '../db/pool.ts';
 
@@ -22,6 +23,9 @@ import { createPool } from '../db/pool.ts';
  */
 export const FOIL_PATH = '/foil/check-balance';
 export const BARE_PATH = '/check';
+
+/** A single key sends all of it: the limits count every request, and are never reached. */
+const UNREACHED = { RATE_LIMIT_PER_CALLER: 1e9, RATE_LIMIT_PER_ORGANIZATION: 1e9 };
 
 if (import.meta.main) {
   const config = readConfig(apiConfig, process.env);
@@ -35,14 +39,20 @@ if (import.meta.main) {
     sessions,
     workflows,
     waiters: createJobWaiters({ pool, log }),
-    config,
+    config: { ...config, ...UNREACHED },
     log,
     isDraining: () => false,
   });
-  app.post(FOIL_PATH, authenticated({ pool, sessions, log }), optionalIdempotencyKey, jsonBody, async (c) => {
-    const { organizationId } = tokenRequest.parse(c.get('body'));
-    return c.json({ hasTokens: (await plainBalance(pool, organizationId)) >= 3 });
-  });
+  app.post(
+    FOIL_PATH,
+    authenticated({ pool, sessions, log, limits: createRateLimits({ ...config, ...UNREACHED }) }, checkBalance),
+    optionalIdempotencyKey,
+    jsonBody,
+    async (c) => {
+      const { organizationId } = tokenRequest.parse(c.get('body'));
+      return c.json({ hasTokens: (await plainBalance(pool, organizationId)) >= 3 });
+    },
+  );
   // A pool of the same size, so that neither waits for the other's connections.
   const barePool = createPool({ url: config.DATABASE_URL, applicationName: 'tollgate-bench-foil' });
   const bare = new Hono<ApiEnv>().post(BARE_PATH, async (c) => {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { operation } from './operation.ts';
 
 export const BALANCES_PATH = '/api/v1/balances';
 
@@ -54,3 +55,24 @@ export const pastBalanceList = z.strictObject({
   ),
 });
 export type PastBalanceList = z.infer<typeof pastBalanceList>;
+
+export const getBalances = operation({
+  id: 'getBalances',
+  method: 'get',
+  path: BALANCES_PATH,
+  tag: 'Balances',
+  summary: 'What can be spent, what is held, and the grants behind it; now, or at a past moment',
+  access: { role: 'member', scopes: ['tokens:read'], operators: false },
+  query: balanceQuery,
+  answers: {
+    200: {
+      description: 'Per token type. With `at`: what the ledger says was so then.',
+      schema: z.union([balanceList, pastBalanceList]),
+    },
+  },
+  problems: [],
+  examples: [
+    { title: 'Now', status: 200 },
+    { title: 'At a past moment', query: { at: '2026-01-31T12:00:00Z' }, status: 200 },
+  ],
+});

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TOKEN_TYPES } from '../domain/catalog.ts';
+import { operation } from './operation.ts';
 
 export const CHARGES_PATH = '/api/v1/charges';
 
@@ -26,3 +27,24 @@ export const refundedCharge = z.strictObject({
   links: z.strictObject({ hold: z.string() }),
 });
 export type RefundedCharge = z.infer<typeof refundedCharge>;
+
+export const refundCharge = operation({
+  id: 'refundCharge',
+  method: 'post',
+  path: `${CHARGES_PATH}/{chargeId}/refund`,
+  tag: 'Holds',
+  summary: 'Give back a charge, or part of it, to the grants that it burnt',
+  access: { role: 'member', scopes: ['tokens:write'], operators: false },
+  idempotencyKey: 'required',
+  body: { schema: refundRequest },
+  answers: { 200: { description: 'Given back.', schema: refundedCharge, headers: ['Idempotent-Replayed'] } },
+  problems: ['charge_not_found', 'amount_above_charge'],
+  examples: [
+    {
+      title: 'One token of a charge',
+      params: { chargeId: 'key_3bWkUc.1' },
+      body: { tokens: 1, reason: 'The answer was cut off.' },
+      status: 200,
+    },
+  ],
+});

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { FEATURES, TOKEN_TYPES } from '../domain/catalog.ts';
+import { operation } from './operation.ts';
 import { pageQuery } from './page.ts';
 
 export const HOLDS_PATH = '/api/v1/holds';
@@ -149,3 +150,194 @@ export const holdListQuery = z.strictObject({
 /** `nextCursor` is null on the last page. */
 export const holdList = z.strictObject({ holds: z.array(hold), nextCursor: z.nullable(z.string()) });
 export type HoldList = z.infer<typeof holdList>;
+
+const mayRead = { role: 'member', scopes: ['tokens:read'], operators: false } as const;
+const mayWrite = { role: 'member', scopes: ['tokens:write'], operators: false } as const;
+const admission = [
+  'feature_unknown',
+  'tokens_insufficient',
+  'feature_not_available',
+  'limit_reached',
+  'organization_suspended',
+  'too_many_holds',
+  'ledger_busy',
+] as const;
+
+export const placeHold = operation({
+  id: 'placeHold',
+  method: 'post',
+  path: HOLDS_PATH,
+  tag: 'Holds',
+  summary: 'Set tokens aside',
+  description: 'Then work, and capture what it used or release. A hold that is forgotten lapses by itself.',
+  access: mayWrite,
+  idempotencyKey: 'required',
+  body: { schema: holdRequest, rows: holdRow },
+  answers: {
+    200: { description: 'An array: row by row.', rowSchema: placedHoldRow },
+    201: { description: 'Held.', schema: placedHold, headers: ['Idempotent-Replayed'] },
+  },
+  problems: admission,
+  examples: [
+    { title: 'For ten minutes', body: { feature: 'generate_goal', tokens: 3, lifetimeSeconds: 600 }, status: 201 },
+    {
+      title: 'Two at once',
+      body: [
+        { key: 'first', feature: 'generate_goal' },
+        { key: 'second', feature: 'generate_insight' },
+      ],
+      status: 200,
+    },
+  ],
+});
+
+export const listHolds = operation({
+  id: 'listHolds',
+  method: 'get',
+  path: HOLDS_PATH,
+  tag: 'Holds',
+  summary: 'Holds, those that expire last first',
+  access: mayRead,
+  query: holdListQuery,
+  answers: { 200: { description: 'A page.', schema: holdList } },
+  problems: [],
+  examples: [{ title: 'Those that are open', query: { state: 'held', limit: '10' }, status: 200 }],
+});
+
+export const getHold = operation({
+  id: 'getHold',
+  method: 'get',
+  path: `${HOLDS_PATH}/{holdId}`,
+  tag: 'Holds',
+  summary: 'A hold with its charges',
+  access: mayRead,
+  answers: { 200: { description: 'As it stands now.', schema: hold } },
+  problems: ['hold_not_found'],
+  examples: [{ title: 'One', params: { holdId: 'key_3bWkUc' }, status: 200 }],
+});
+
+const step = {
+  method: 'post',
+  tag: 'Holds',
+  access: mayWrite,
+} as const;
+const refusals = ['hold_not_found', 'hold_already_ended', 'ledger_busy'] as const;
+const byRow = 'Row by row, up to 1,000; one bad row never fails the others.';
+
+export const captureHold = operation({
+  ...step,
+  id: 'captureHold',
+  path: `${HOLDS_PATH}/{holdId}/capture`,
+  summary: 'Charge what was used, all at once or in parts',
+  idempotencyKey: 'optional',
+  body: { schema: captureRequest },
+  answers: { 200: { description: 'Charged.', schema: endedHold, headers: ['Idempotent-Replayed'] } },
+  problems: [...refusals, 'idempotency_key_missing', 'amount_above_hold', 'tokens_insufficient', 'limit_reached'],
+  examples: [
+    {
+      title: 'Two of three tokens; the rest returns',
+      params: { holdId: 'key_3bWkUc' },
+      body: { tokens: 2 },
+      status: 200,
+    },
+  ],
+});
+
+export const captureHolds = operation({
+  ...step,
+  id: 'captureHolds',
+  path: `${HOLDS_PATH}/capture`,
+  summary: 'Charge many holds',
+  description: byRow,
+  body: { schema: captureRow, rows: captureRow },
+  answers: { 200: { description: 'Row by row.', rowSchema: endedHoldRow } },
+  problems: ['ledger_busy'],
+  examples: [
+    { title: 'One row', body: [{ id: 'key_3bWkUc', tokens: 2 }], params: { holdId: 'key_3bWkUc' }, status: 200 },
+  ],
+});
+
+export const releaseHold = operation({
+  ...step,
+  id: 'releaseHold',
+  path: `${HOLDS_PATH}/{holdId}/release`,
+  summary: 'Give a hold back',
+  answers: { 200: { description: 'Given back.', schema: endedHold, headers: ['Idempotent-Replayed'] } },
+  problems: refusals,
+  examples: [{ title: 'Release', params: { holdId: 'key_3bWkUc' }, status: 200 }],
+});
+
+export const releaseHolds = operation({
+  ...step,
+  id: 'releaseHolds',
+  path: `${HOLDS_PATH}/release`,
+  summary: 'Give many holds back',
+  description: byRow,
+  body: { schema: releaseRow, rows: releaseRow },
+  answers: { 200: { description: 'Row by row.', rowSchema: endedHoldRow } },
+  problems: ['ledger_busy'],
+  examples: [{ title: 'One row', body: [{ id: 'key_3bWkUc' }], params: { holdId: 'key_3bWkUc' }, status: 200 }],
+});
+
+export const extendHold = operation({
+  ...step,
+  id: 'extendHold',
+  path: `${HOLDS_PATH}/{holdId}/extend`,
+  summary: 'Let a hold live on',
+  body: { schema: extensionRequest },
+  answers: { 200: { description: 'Extended.', schema: extendedHold } },
+  problems: refusals,
+  examples: [
+    { title: 'Ten minutes from now', params: { holdId: 'key_3bWkUc' }, body: { lifetimeSeconds: 600 }, status: 200 },
+  ],
+});
+
+export const extendHolds = operation({
+  ...step,
+  id: 'extendHolds',
+  path: `${HOLDS_PATH}/extend`,
+  summary: 'Let many holds live on',
+  description: byRow,
+  body: { schema: extensionRow, rows: extensionRow },
+  answers: { 200: { description: 'Row by row.', rowSchema: extendedHold } },
+  problems: ['ledger_busy'],
+  examples: [
+    {
+      title: 'One row',
+      body: [{ id: 'key_3bWkUc', lifetimeSeconds: 600 }],
+      params: { holdId: 'key_3bWkUc' },
+      status: 200,
+    },
+  ],
+});
+
+export const growHold = operation({
+  ...step,
+  id: 'growHold',
+  path: `${HOLDS_PATH}/{holdId}/grow`,
+  summary: 'Set more tokens aside under the same hold',
+  idempotencyKey: 'required',
+  body: { schema: growthRequest },
+  answers: { 200: { description: 'Grown.', schema: grownHold, headers: ['Idempotent-Replayed'] } },
+  problems: [...refusals, 'tokens_insufficient', 'feature_not_available', 'limit_reached', 'organization_suspended'],
+  examples: [{ title: 'Two more', params: { holdId: 'key_3bWkUc' }, body: { tokens: 2 }, status: 200 }],
+});
+
+export const growHolds = operation({
+  ...step,
+  id: 'growHolds',
+  path: `${HOLDS_PATH}/grow`,
+  summary: 'Set more tokens aside under many holds',
+  description: byRow,
+  body: { schema: growthRow, rows: growthRow },
+  answers: { 200: { description: 'Row by row.', rowSchema: grownHoldRow } },
+  problems: ['ledger_busy'],
+  examples: [
+    {
+      title: 'One row',
+      body: [{ id: 'key_3bWkUc', key: 'more', tokens: 2 }],
+      params: { holdId: 'key_3bWkUc' },
+      status: 200,
+    },
+  ],
+});

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { FEATURES, type Feature, TOKEN_TYPES, type TokenType } from '../domain/catalog.ts';
 import { FEATURE_DEFINITIONS } from '../domain/features/definitions.ts';
 import { END_CODES, type EndCode, JOB_STATES, type JobState } from '../domain/jobStates.ts';
+import { operation } from './operation.ts';
 import { pageQuery } from './page.ts';
 
 /** What `POST /api/v1/jobs` asks for: a feature, and the input that this feature takes. */
@@ -147,3 +148,80 @@ export function writeJob(present: {
 function endMessage(code: EndCode): string {
   return (END_CODES as Readonly<Record<string, string>>)[code] ?? 'The job ended without a charge.';
 }
+
+const mayRead = { role: 'member', scopes: ['jobs:read'], operators: false } as const;
+const mayWrite = { role: 'member', scopes: ['jobs:write'], operators: false } as const;
+
+export const startJob = operation({
+  id: 'startJob',
+  method: 'post',
+  path: JOBS_PATH,
+  tag: 'Jobs',
+  summary: 'Ask for a paid operation',
+  description: 'Its tokens are set aside now and charged when its result is stored; work that fails gives them back.',
+  access: mayWrite,
+  idempotencyKey: 'required',
+  body: { schema: jobRequest },
+  answers: {
+    202: { description: 'Admitted.', schema: admittedJob, headers: ['Location', 'Idempotent-Replayed'] },
+  },
+  problems: [
+    'feature_unknown',
+    'tokens_insufficient',
+    'feature_not_available',
+    'limit_reached',
+    'organization_suspended',
+    'too_many_jobs',
+    'too_many_holds',
+    'workflows_unavailable',
+  ],
+  examples: [
+    {
+      title: 'A goal',
+      body: { feature: 'generate_goal', input: { industry: 'bicycles', horizonMonths: 6 } },
+      status: 202,
+    },
+  ],
+});
+
+export const getJob = operation({
+  id: 'getJob',
+  method: 'get',
+  path: `${JOBS_PATH}/{jobId}`,
+  tag: 'Jobs',
+  summary: 'A job, and its result once it is charged',
+  access: mayRead,
+  query: jobQuery,
+  answers: { 200: { description: 'As it is now, or when the wait was over.', schema: job } },
+  problems: ['job_not_found', 'too_many_waiters'],
+  examples: [{ title: 'Wait until it has ended', params: { jobId: 'job_1' }, query: { wait: '1s' }, status: 200 }],
+});
+
+export const listJobs = operation({
+  id: 'listJobs',
+  method: 'get',
+  path: JOBS_PATH,
+  tag: 'Jobs',
+  summary: 'Jobs, newest first',
+  access: mayRead,
+  query: jobListQuery,
+  answers: { 200: { description: 'A page.', schema: jobList } },
+  problems: [],
+  examples: [{ title: 'Those that run', query: { state: 'running', limit: '10' }, status: 200 }],
+});
+
+export const cancelJob = operation({
+  id: 'cancelJob',
+  method: 'post',
+  path: `${JOBS_PATH}/{jobId}/cancel`,
+  tag: 'Jobs',
+  summary: 'Ask a job to end',
+  description: 'It is refunded once its work is over, unless it was delivered first. Repeat it as you like.',
+  access: mayWrite,
+  answers: {
+    200: { description: 'Withdrawn before it began: its tokens are back.', schema: job },
+    202: { description: 'Asked; read the job to see how it ends.', schema: job },
+  },
+  problems: ['job_not_found', 'job_already_ended', 'workflows_unavailable'],
+  examples: [{ title: 'Cancel', params: { jobId: 'job_1' }, status: 202 }],
+});

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TOKEN_TYPES } from '../domain/catalog.ts';
+import { operation } from './operation.ts';
 import { pageQuery } from './page.ts';
 
 export const LEDGER_PATH = '/api/v1/ledger';
@@ -71,4 +72,48 @@ export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 export const ledgerExportQuery = z.strictObject({
   tokenType: z.enum(TOKEN_TYPES).optional(),
   format: z.enum(EXPORT_FORMATS),
+});
+
+const read = { role: 'member', scopes: ['tokens:read'], operators: false } as const;
+
+export const listLedger = operation({
+  id: 'listLedger',
+  method: 'get',
+  path: LEDGER_PATH,
+  tag: 'Ledger',
+  summary: 'Entries of one token type',
+  access: read,
+  query: ledgerQuery,
+  answers: { 200: { description: 'A page of entries.', schema: ledgerPage } },
+  problems: [],
+  examples: [{ title: 'The newest ten', query: { tokenType: 'goal_generation', limit: '10' }, status: 200 }],
+});
+
+export const listLedgerHeads = operation({
+  id: 'listLedgerHeads',
+  method: 'get',
+  path: `${LEDGER_PATH}/heads`,
+  tag: 'Ledger',
+  summary: 'How far the ledger is sealed, signed',
+  access: read,
+  query: ledgerHeadQuery,
+  answers: { 200: { description: 'A head for each token type.', schema: ledgerHeadList } },
+  problems: [],
+  examples: [{ title: 'All token types', status: 200 }],
+});
+
+export const exportLedger = operation({
+  id: 'exportLedger',
+  method: 'get',
+  path: `${LEDGER_PATH}/export`,
+  tag: 'Ledger',
+  summary: 'The whole ledger as a file, with its sealed heads',
+  access: read,
+  query: ledgerExportQuery,
+  answers: { 200: { description: 'Streamed, oldest entry first.', mediaTypes: ['application/jsonl', 'text/csv'] } },
+  problems: [],
+  examples: [
+    { title: 'As JSON Lines', query: { format: 'jsonl' }, status: 200 },
+    { title: 'One token type as CSV', query: { format: 'csv', tokenType: 'general' }, status: 200 },
+  ],
 });

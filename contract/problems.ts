@@ -35,6 +35,12 @@ export const PROBLEMS = {
     title: 'An array takes no Idempotency-Key header',
     detail: 'Leave the Idempotency-Key header out, and give each row that needs one a `key` of its own.',
   },
+  operator_reason_missing: {
+    status: 400,
+    title: 'An operator says why',
+    detail:
+      'Send the header Tollgate-Reason with what this is for, in 3 to 500 characters. It is kept in the audit log.',
+  },
   unauthorized: {
     status: 401,
     title: 'The credentials are missing or not valid',
@@ -50,6 +56,16 @@ export const PROBLEMS = {
     title: 'The API key may not do this',
     detail: 'Use an API key that has the scope named in `scope`.',
   },
+  admins_only: {
+    status: 403,
+    title: 'Only admins may do this',
+    detail: 'Ask an admin of your organization, or use an API key that has the scope organization:write.',
+  },
+  operators_only: {
+    status: 403,
+    title: 'Only operators may do this',
+    detail: 'Use the credential of an operator of this Tollgate.',
+  },
   feature_not_available: {
     status: 403,
     title: 'Feature not available',
@@ -60,6 +76,11 @@ export const PROBLEMS = {
     title: 'A limit of your organization is reached',
     detail:
       'Your organization limits what one user, key or feature may use. Ask an admin, or wait for the next day or period.',
+  },
+  organization_suspended: {
+    status: 403,
+    title: 'The organization is suspended',
+    detail: 'What is open can still be captured or released. Ask the operator of this Tollgate why, and what to do.',
   },
   not_your_organization: {
     status: 403,
@@ -130,6 +151,21 @@ export const PROBLEMS = {
     status: 422,
     title: 'The Idempotency-Key belongs to another request',
     detail: 'Use a new Idempotency-Key for a new request, or repeat the first request unchanged.',
+  },
+  too_many_holds: {
+    status: 429,
+    title: 'Too many holds are open',
+    detail: 'Capture or release holds that are done, then repeat the request.',
+  },
+  too_many_jobs: {
+    status: 429,
+    title: 'Too many jobs have not ended',
+    detail: 'Wait until some of them have ended, then repeat the request with the same Idempotency-Key.',
+  },
+  rate_limited: {
+    status: 429,
+    title: 'Too many requests',
+    detail: 'Repeat the request after the time that Retry-After gives, and ask less often.',
   },
   headers_too_large: {
     status: 431,

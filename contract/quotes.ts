@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { FEATURES, TOKEN_COSTS, TOKEN_TYPES } from '../domain/catalog.ts';
+import { operation } from './operation.ts';
 
 export const QUOTES_PATH = '/api/v1/quotes';
 
@@ -47,3 +48,25 @@ export const quote = z.strictObject({
   links: z.strictObject({ hold: z.string() }),
 });
 export type Quote = z.infer<typeof quote>;
+
+export const quoteHolds = operation({
+  id: 'quoteHolds',
+  method: 'post',
+  path: QUOTES_PATH,
+  tag: 'Holds',
+  summary: 'What a hold would answer and burn, without placing it',
+  access: { role: 'member', scopes: ['tokens:read'], operators: false },
+  body: { schema: quoteRequest, rows: quoteRequest },
+  answers: {
+    200: { description: 'What would happen. Nothing is moved and nothing reserved.', schema: quote, rowSchema: quote },
+  },
+  problems: ['feature_unknown'],
+  examples: [
+    { title: 'A feature at its price', body: { feature: 'generate_goal' }, status: 200 },
+    {
+      title: 'Two at once',
+      body: [{ feature: 'generate_goal', quantity: 2 }, { feature: 'generate_insight' }],
+      status: 200,
+    },
+  ],
+});

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { TOKEN_TYPES } from '../domain/catalog.ts';
+import { operation } from './operation.ts';
 
 export const STATEMENTS_PATH = '/api/v1/statements';
 
@@ -47,3 +48,17 @@ export const statementList = z.strictObject({
   statements: z.array(statement),
 });
 export type StatementList = z.infer<typeof statementList>;
+
+export const getStatements = operation({
+  id: 'getStatements',
+  method: 'get',
+  path: STATEMENTS_PATH,
+  tag: 'Ledger',
+  summary: 'What a calendar month brought and took',
+  description: 'opening + granted + bought - used + refunded - expired + adjusted = closing, always.',
+  access: { role: 'member', scopes: ['tokens:read'], operators: false },
+  query: statementQuery,
+  answers: { 200: { description: 'A statement for each token type.', schema: statementList } },
+  problems: [],
+  examples: [{ title: 'One month', query: { month: '2026-01' }, status: 200 }],
+});

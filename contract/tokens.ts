@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { TOKEN_TYPES } from '../domain/catalog.ts';
 import { ID_PATTERN } from '../domain/ids.ts';
+import { operation } from './operation.ts';
 
 export const TOKENS_PATH = '/api/v1/tokens';
 
@@ -59,3 +60,58 @@ export const tokenStats = z.strictObject({
   refreshDate: z.nullable(instant),
 });
 export type TokenStats = z.infer<typeof tokenStats>;
+
+export const checkBalance = operation({
+  id: 'checkBalance',
+  method: 'post',
+  path: `${TOKENS_PATH}/check-balance`,
+  tag: 'Tokens',
+  summary: 'Check whether a feature can be paid, or pay it in one step',
+  description:
+    'A key needs `tokens:read` to check and `tokens:write` to deduct. Out of tokens is no error here: it is answered with `hasTokens` or `success` false, and a message.',
+  access: { role: 'member', scopes: ['tokens:read', 'tokens:write'], operators: false },
+  organizationIn: 'body',
+  idempotencyKey: 'optional',
+  body: { schema: tokenRequest },
+  answers: {
+    200: {
+      description: 'What was asked for, or why not.',
+      schema: z.union([tokenCheck, tokenDeduction]),
+      headers: ['Idempotent-Replayed'],
+    },
+  },
+  problems: ['feature_not_available', 'limit_reached', 'organization_suspended', 'ledger_busy'],
+  examples: [
+    {
+      title: 'Check',
+      body: { organizationId: 'org_acme', featureUsed: 'generate_goal', action: 'check' },
+      status: 200,
+      answer: { hasTokens: true },
+    },
+    {
+      title: 'Deduct',
+      body: {
+        organizationId: 'org_acme',
+        featureUsed: 'generate_goal',
+        action: 'deduct',
+        metadata: { source: 'onboarding' },
+      },
+      status: 200,
+      answer: { success: true, remainingBalance: 17, message: 'Deducted 3 tokens; 17 remain.' },
+    },
+  ],
+});
+
+export const getTokenStats = operation({
+  id: 'getTokenStats',
+  method: 'get',
+  path: `${TOKENS_PATH}/stats`,
+  tag: 'Tokens',
+  summary: 'Totals, and every token type with what is used, held and left',
+  access: { role: 'member', scopes: ['tokens:read'], operators: false },
+  organizationIn: 'query',
+  query: tokenStatsQuery,
+  answers: { 200: { description: 'The period that runs.', schema: tokenStats } },
+  problems: [],
+  examples: [{ title: 'Of an organization', query: { organizationId: 'org_acme' }, status: 200 }],
+});

@@ -1,15 +1,14 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
+import type { KeyScope } from '../domain/keyScopes.ts';
 import { call } from './faults.ts';
-
-export const API_KEY_SCOPES = ['jobs:read', 'jobs:write', 'tokens:read', 'tokens:write'] as const;
-export type ApiKeyScope = (typeof API_KEY_SCOPES)[number];
+import { newSecret, secretHash } from './secrets.ts';
 
 /** Who an API key is: its own id, the organization it belongs to, and what it may do. */
 export interface ApiKey {
   id: string;
   organizationId: string;
-  scopes: ApiKeyScope[];
+  scopes: KeyScope[];
 }
 
 /**
@@ -21,12 +20,12 @@ export async function createApiKey(
   key: { organizationId: string; name: string; scopes: readonly string[]; mode?: 'live' | 'test' },
 ): Promise<{ id: string; secret: string }> {
   const id = randomUUID();
-  const secret = `tg_${key.mode ?? 'live'}_${randomBytes(32).toString('base64url')}`;
+  const secret = newSecret(`tg_${key.mode ?? 'live'}_`);
   await database.query('select tollgate.create_api_key($1, $2, $3, $4, $5)', [
     id,
     key.organizationId,
     key.name,
-    hash(secret),
+    secretHash(secret),
     key.scopes,
   ]);
   return { id, secret };
@@ -36,12 +35,8 @@ export async function createApiKey(
 export async function authenticateKey(pool: Pool, secret: string): Promise<ApiKey | null> {
   const { rows } = await call(() =>
     pool.query('select k.id, k.organization_id as "organizationId", k.scopes from tollgate.authenticate_key($1) k', [
-      hash(secret),
+      secretHash(secret),
     ]),
   );
   return rows[0] ?? null;
-}
-
-function hash(secret: string): Buffer {
-  return createHash('sha256').update(secret).digest();
 }

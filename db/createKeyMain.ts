@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { ConfigurationError, migrateConfig, readConfig } from '../config.ts';
-import { API_KEY_SCOPES, createApiKey } from './apiKeys.ts';
+import { KEY_SCOPES } from '../domain/keyScopes.ts';
+import { createApiKey } from './apiKeys.ts';
 
-const USAGE = `Use: npm run key -- --organization ID --name NAME [--scopes ${API_KEY_SCOPES.join(',')}]
+const USAGE = `Use: npm run key -- --organization ID --name NAME [--scopes ${KEY_SCOPES.join(',')}]
 Without --scopes the key may do everything. DATABASE_OWNER_URL says where.`;
 
 /** What can be put right by whoever typed the command: told as a sentence, without a stack. */
@@ -48,8 +49,8 @@ async function main(): Promise<void> {
 function readArguments(): { organizationId: string; name: string; scopes: string[] } {
   const { organization, name, scopes } = parse();
   if (!organization || !name) throw new CannotMakeKey(USAGE);
-  const wanted = scopes === undefined ? [...API_KEY_SCOPES] : scopes.split(',');
-  const unknown = wanted.filter((scope) => !API_KEY_SCOPES.some((known) => known === scope));
+  const wanted = scopes === undefined ? [...KEY_SCOPES] : scopes.split(',');
+  const unknown = wanted.filter((scope) => !KEY_SCOPES.some((known) => known === scope));
   if (unknown.length > 0) throw new CannotMakeKey(`There is no scope "${unknown.join('", "')}".\n${USAGE}`);
   return { organizationId: organization, name, scopes: [...new Set(wanted)] };
 }

@@ -1,8 +1,15 @@
 import type { Pool } from 'pg';
 import { call } from './faults.ts';
 
-/** The organization that a signed-in user belongs to by his profile; null for somebody without one. */
-export async function organizationOf(pool: Pool, userId: string): Promise<string | null> {
-  const { rows } = await call(() => pool.query('select tollgate.organization_of($1) as id', [userId]));
-  return rows[0]?.id ?? null;
+export interface Membership {
+  organizationId: string;
+  role: 'member' | 'admin';
+}
+
+/** The organization that a signed-in user belongs to by his profile, and as what; null for somebody without one. */
+export async function membershipOf(pool: Pool, userId: string): Promise<Membership | null> {
+  const { rows } = await call(() =>
+    pool.query('select m.organization_id as "organizationId", m.role from tollgate.membership_of($1) m', [userId]),
+  );
+  return rows[0] ?? null;
 }

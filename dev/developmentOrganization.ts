@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import pg from 'pg';
-import { API_KEY_SCOPES, authenticateKey, createApiKey } from '../db/apiKeys.ts';
+import { authenticateKey, createApiKey } from '../db/apiKeys.ts';
+import { KEY_SCOPES } from '../domain/keyScopes.ts';
 
 export const DEVELOPMENT_ORGANIZATION = { id: 'org-dev', name: 'Development', plan: 'pro' } as const;
 
@@ -36,7 +37,7 @@ export async function ensureDevelopmentOrganization(options: DevelopmentOrganiza
     const { secret } = await createApiKey(admin, {
       organizationId: DEVELOPMENT_ORGANIZATION.id,
       name: 'development',
-      scopes: API_KEY_SCOPES,
+      scopes: KEY_SCOPES,
     });
     await writeFile(options.keyFile, secret, { mode: 0o600 });
     return { secret, isNew: true };

@@ -121,6 +121,8 @@ async function handOverToLedger(client: pg.Client): Promise<void> {
     grant execute on function
       tollgate.apply_catalogue(text, jsonb),
       tollgate.create_api_key(text, text, text, bytea, text[]),
+      tollgate.create_operator(text, text, bytea, timestamptz),
+      tollgate.revoke_operator(text),
       tollgate.adjust_balance(text, text, bigint, text, text, text),
       tollgate.reverse_adjustment(text, bigint, text, text),
       tollgate.set_sub_limit(text, text, text, text, text, bigint),

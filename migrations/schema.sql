@@ -195,7 +195,7 @@ create table tollgate.api_keys (
   constraint api_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint api_keys_hash_is_sha256 CHECK ((length(key_hash) = 32)),
   constraint api_keys_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
-  constraint api_keys_scopes_are_known CHECK (((scopes <@ ARRAY['jobs:read'::text, 'jobs:write'::text, 'tokens:read'::text, 'tokens:write'::text]) AND (cardinality(scopes) > 0)))
+  constraint api_keys_scopes_are_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['jobs:read'::text, 'jobs:write'::text, 'tokens:read'::text, 'tokens:write'::text, 'organization:read'::text, 'organization:write'::text])))
 );
 CREATE INDEX api_keys_organization_id_idx ON tollgate.api_keys USING btree (organization_id);
 alter table tollgate.api_keys enable row level security;
@@ -216,6 +216,37 @@ alter table tollgate.applied_files force row level security;
 create policy owner_keeps_book on tollgate.applied_files for all to owner
   using (true)
   with check (true);
+
+create table tollgate.audit_log (
+  id bigint not null generated always as identity,
+  organization_id text,
+  actor text not null,
+  act text not null,
+  subject text,
+  reason text,
+  changes jsonb not null default '{}'::jsonb,
+  request_id text,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint audit_log_pkey PRIMARY KEY (id),
+  constraint audit_log_names_what CHECK ((act ~ '^[a-z][A-Za-z]{0,63}$'::text)),
+  constraint audit_log_names_who CHECK ((actor ~ '^(operator|user|key|sql):.'::text)),
+  constraint audit_log_operators_say_why CHECK ((("left"(actor, 9) <> 'operator:'::text) OR ((reason ~ '\S'::text) AND (length(reason) <= 500))))
+);
+CREATE INDEX audit_log_organization_idx ON tollgate.audit_log USING btree (organization_id, id);
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.audit_log FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
+alter table tollgate.audit_log enable row level security;
+alter table tollgate.audit_log force row level security;
+create policy auditor_reads_audit on tollgate.audit_log for select to tollgate_auditor
+  using (true);
+create policy ledger_writes_audit on tollgate.audit_log for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_audit on tollgate.audit_log for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.audit_log to tollgate_api;
+grant select on tollgate.audit_log to tollgate_auditor;
+grant insert, select on tollgate.audit_log to tollgate_ledger;
+grant select on tollgate.audit_log to tollgate_worker;
 
 create table tollgate.balances (
   organization_id text not null,
@@ -782,6 +813,26 @@ grant select on tollgate.limit_counters to tollgate_api;
 grant select on tollgate.limit_counters to tollgate_auditor;
 grant insert, select, update on tollgate.limit_counters to tollgate_ledger;
 grant select on tollgate.limit_counters to tollgate_worker;
+
+create table tollgate.operators (
+  id text not null,
+  name text not null,
+  credential_hash bytea not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  constraint operators_pkey PRIMARY KEY (id),
+  constraint operators_credential_hash_key UNIQUE (credential_hash),
+  constraint operators_hash_is_sha256 CHECK ((length(credential_hash) = 32)),
+  constraint operators_have_a_name CHECK (((name ~ '\S'::text) AND (length(name) <= 100))),
+  constraint operators_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text))
+);
+alter table tollgate.operators enable row level security;
+alter table tollgate.operators force row level security;
+create policy ledger_keeps_operators on tollgate.operators for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant insert, select, update on tollgate.operators to tollgate_ledger;
 
 create table tollgate.organization_rules (
   organization_id text not null,
@@ -1488,6 +1539,22 @@ $function$
 ;
 alter function tollgate.authenticate_key(bytea) owner to tollgate_ledger;
 grant execute on function tollgate.authenticate_key(bytea) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.authenticate_operator(p_credential_hash bytea)
+ RETURNS TABLE(id text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select o.id
+    from tollgate.operators o
+   where o.credential_hash = p_credential_hash
+     and o.revoked_at is null
+     and (o.expires_at is null or o.expires_at > clock_timestamp())
+$function$
+;
+alter function tollgate.authenticate_operator(bytea) owner to tollgate_ledger;
+grant execute on function tollgate.authenticate_operator(bytea) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.balance_as_of(p_organization text, p_token_type text, p_at timestamp with time zone)
  RETURNS TABLE(available bigint, held bigint, owed bigint)
@@ -2225,6 +2292,18 @@ end
 $function$
 ;
 alter function tollgate.create_balances(text[],text[],timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.create_operator(p_id text, p_name text, p_credential_hash bytea, p_expires_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into tollgate.operators (id, name, credential_hash, expires_at) values (p_id, p_name, p_credential_hash, p_expires_at)
+$function$
+;
+alter function tollgate.create_operator(text,text,bytea,timestamp with time zone) owner to tollgate_ledger;
+grant execute on function tollgate.create_operator(text,text,bytea,timestamp with time zone) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.current_organizations()
  RETURNS text[]
@@ -3284,6 +3363,18 @@ $function$
 ;
 alter function tollgate.mark_delivered(text,text,uuid,bigint,interval) owner to tollgate_ledger;
 grant execute on function tollgate.mark_delivered(text,text,uuid,bigint,interval) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.membership_of(p_user text)
+ RETURNS TABLE(organization_id text, role text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select p.organization_id, case p.role::text when 'admin' then 'admin' else 'member' end from public.user_profiles p where p.id::text = p_user
+$function$
+;
+alter function tollgate.membership_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.membership_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time zone, p_time_zone text, p_after timestamp with time zone)
  RETURNS timestamp with time zone
@@ -4496,6 +4587,21 @@ $function$
 ;
 alter function tollgate.reverse_adjustment(text,bigint,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.reverse_adjustment(text,bigint,text,text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.revoke_operator(p_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with revoked as (
+    update tollgate.operators o set revoked_at = clock_timestamp() where o.id = p_id and o.revoked_at is null returning o.id
+  )
+  select exists (select from revoked)
+$function$
+;
+alter function tollgate.revoke_operator(text) owner to tollgate_ledger;
+grant execute on function tollgate.revoke_operator(text) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.route_events(p_limit integer)
  RETURNS void

@@ -1,9 +1,10 @@
 import { Hono } from 'hono';
-import { type BalanceList, balanceQuery, type PastBalanceList } from '../../contract/balances.ts';
+import { type BalanceList, balanceQuery, getBalances, type PastBalanceList } from '../../contract/balances.ts';
 import { listBalances, listBalancesAsOf } from '../../db/balances.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { settled } from '../middleware/settled.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import type { ApiEnv } from '../requestContext.ts';
@@ -12,9 +13,7 @@ import type { ApiEnv } from '../requestContext.ts';
 export function balanceRoutes(authentication: Authentication) {
   const { pool } = authentication;
   const routes = new Hono<ApiEnv>();
-  const member = [authenticated(authentication, 'tokens:read'), ownOrganization(pool), settled(pool)] as const;
-
-  routes.get('/', ...member, async (c) => {
+  mount(routes, authentication, getBalances, settled(pool), async (c) => {
     const organizationId = c.get('organizationId');
     const query = balanceQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });

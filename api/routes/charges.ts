@@ -1,13 +1,19 @@
 import { Hono } from 'hono';
-import { CHARGES_PATH, type RefundedCharge, refundRequest } from '../../contract/charges.ts';
+import {
+  CHARGES_PATH,
+  type RefundedCharge,
+  refundCharge as refundOperation,
+  refundRequest,
+} from '../../contract/charges.ts';
 import { HOLDS_PATH } from '../../contract/holds.ts';
 import { refundCharge } from '../../db/holds.ts';
 import { CHARGE_ID_PATTERN } from '../../domain/ids.ts';
 import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import type { ApiEnv } from '../requestContext.ts';
 import { requestHash } from '../requestHash.ts';
@@ -19,10 +25,8 @@ import { requestHash } from '../requestHash.ts';
 export function chargeRoutes(authentication: Authentication) {
   const { pool } = authentication;
   const routes = new Hono<ApiEnv>();
-  const member = [authenticated(authentication, 'tokens:write'), ownOrganization(pool)] as const;
-
-  routes.post('/:id/refund', ...member, idempotencyKey, jsonBody, async (c) => {
-    const chargeId = c.req.param('id');
+  mount(routes, authentication, refundOperation, idempotencyKey, jsonBody, async (c) => {
+    const chargeId = c.req.param('chargeId')!;
     const body = c.get('body');
     const parsed = refundRequest.safeParse(body);
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });

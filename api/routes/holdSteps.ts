@@ -2,12 +2,20 @@ import { Hono } from 'hono';
 import type { z } from 'zod';
 import {
   type CaptureRequest,
+  captureHold,
+  captureHolds,
   captureRequest,
   captureRow,
+  extendHold,
+  extendHolds,
   extensionRequest,
   extensionRow,
+  growHold,
+  growHolds,
   growthRequest,
   growthRow,
+  releaseHold,
+  releaseHolds,
   releaseRow,
 } from '../../contract/holds.ts';
 import type { Coalescer } from '../../db/coalescer.ts';
@@ -16,9 +24,10 @@ import { type Answer, refused, replyWith } from '../answer.ts';
 import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { endingAnswer, extensionAnswer, growthAnswer } from '../holdAnswers.ts';
-import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { idempotencyKey, noIdempotencyKey, optionalIdempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody, jsonRows } from '../middleware/jsonBody.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { replyWithRows } from '../replyWithRows.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
@@ -26,36 +35,37 @@ import type { RowQueue } from '../rowQueue.ts';
 
 /** What is done with holds: one by its address, or an array of rows that name theirs. */
 export function holdStepRoutes(authentication: Authentication, ledger: Coalescer, sendRows: RowQueue) {
-  const { pool, log } = authentication;
+  const { log } = authentication;
   const routes = new Hono<ApiEnv>();
-  const member = [authenticated(authentication, 'tokens:write'), ownOrganization(pool)] as const;
 
   // A hold ends once, and a repeat of its end gets what is recorded: no key there, unless it stays open.
-  routes.post('/:id/capture', ...member, optionalIdempotencyKey, jsonBody, async (c) => {
+  mount(routes, authentication, captureHold, optionalIdempotencyKey, jsonBody, async (c) => {
     const parsed = captureRequest.safeParse(c.get('body'));
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
     const key = parsed.data.isLast ? undefined : (c.get('idempotencyKey') ?? undefined);
     if (!parsed.data.isLast && key === undefined) return problemReply(c, 'idempotency_key_missing');
-    return replyWith(c, await capture(c, { id: c.req.param('id'), key, ...parsed.data }));
+    return replyWith(c, await capture(c, { id: c.req.param('holdId')!, key, ...parsed.data }));
   });
-  routes.post('/capture', ...member, noIdempotencyKey, jsonRows, rowsOf(captureRow, capture));
+  mount(routes, authentication, captureHolds, noIdempotencyKey, jsonRows, rowsOf(captureRow, capture));
 
-  routes.post('/:id/release', ...member, async (c) => replyWith(c, await release(c, { id: c.req.param('id') })));
-  routes.post('/release', ...member, noIdempotencyKey, jsonRows, rowsOf(releaseRow, release));
+  mount(routes, authentication, releaseHold, async (c) =>
+    replyWith(c, await release(c, { id: c.req.param('holdId')! })),
+  );
+  mount(routes, authentication, releaseHolds, noIdempotencyKey, jsonRows, rowsOf(releaseRow, release));
 
-  routes.post('/:id/extend', ...member, jsonBody, async (c) => {
+  mount(routes, authentication, extendHold, jsonBody, async (c) => {
     const parsed = extensionRequest.safeParse(c.get('body'));
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
-    return replyWith(c, await extend(c, { id: c.req.param('id'), ...parsed.data }));
+    return replyWith(c, await extend(c, { id: c.req.param('holdId')!, ...parsed.data }));
   });
-  routes.post('/extend', ...member, noIdempotencyKey, jsonRows, rowsOf(extensionRow, extend));
+  mount(routes, authentication, extendHolds, noIdempotencyKey, jsonRows, rowsOf(extensionRow, extend));
 
-  routes.post('/:id/grow', ...member, idempotencyKey, jsonBody, async (c) => {
+  mount(routes, authentication, growHold, idempotencyKey, jsonBody, async (c) => {
     const parsed = growthRequest.safeParse(c.get('body'));
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
-    return replyWith(c, await grow(c, { id: c.req.param('id'), key: c.get('idempotencyKey')!, ...parsed.data }));
+    return replyWith(c, await grow(c, { id: c.req.param('holdId')!, key: c.get('idempotencyKey')!, ...parsed.data }));
   });
-  routes.post('/grow', ...member, noIdempotencyKey, jsonRows, rowsOf(growthRow, growRow));
+  mount(routes, authentication, growHolds, noIdempotencyKey, jsonRows, rowsOf(growthRow, growRow));
 
   function capture(
     c: ApiContext,

@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
 import { Hono } from 'hono';
 import {
+  getHold,
   type HoldList,
   type HoldRequest,
   holdListQuery,
   holdRequest,
   holdRow,
+  listHolds as listHoldsOperation,
   type PlacedHold,
+  placeHold,
 } from '../../contract/holds.ts';
-import type { ApiKeyScope } from '../../db/apiKeys.ts';
 import type { Coalescer } from '../../db/coalescer.ts';
 import { findHold, listHolds } from '../../db/holdReads.ts';
 import { TOKEN_COSTS } from '../../domain/catalog.ts';
@@ -19,9 +21,10 @@ import { fieldErrors } from '../fieldErrors.ts';
 import { placementAnswer, writeHold } from '../holdAnswers.ts';
 import { readHoldCursor, writeHoldCursor } from '../holdCursor.ts';
 import { refuseCursor } from '../listCursor.ts';
-import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { optionalIdempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonRows } from '../middleware/jsonBody.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import { refusedRequest } from '../refusedRequest.ts';
@@ -36,9 +39,7 @@ import type { RowQueue } from '../rowQueue.ts';
 export function holdRoutes(authentication: Authentication, ledger: Coalescer, sendRows: RowQueue) {
   const { pool, log } = authentication;
   const routes = new Hono<ApiEnv>();
-  const member = (scope: ApiKeyScope) => [authenticated(authentication, scope), ownOrganization(pool)] as const;
-
-  routes.post('/', ...member('tokens:write'), optionalIdempotencyKey, jsonRows, async (c) => {
+  mount(routes, authentication, placeHold, optionalIdempotencyKey, jsonRows, async (c) => {
     const body = c.get('body');
     const key = c.get('idempotencyKey');
     if (Array.isArray(body)) {
@@ -57,7 +58,7 @@ export function holdRoutes(authentication: Authentication, ledger: Coalescer, se
     return replyWith(c, await place(c, key, parsed.data), 201);
   });
 
-  routes.get('/', ...member('tokens:read'), async (c) => {
+  mount(routes, authentication, listHoldsOperation, async (c) => {
     const organizationId = c.get('organizationId');
     const query = holdListQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
@@ -77,8 +78,8 @@ export function holdRoutes(authentication: Authentication, ledger: Coalescer, se
     return c.json({ holds: page.map(writeHold), nextCursor } satisfies HoldList);
   });
 
-  routes.get('/:id', ...member('tokens:read'), async (c) => {
-    const id = c.req.param('id');
+  mount(routes, authentication, getHold, async (c) => {
+    const id = c.req.param('holdId')!;
     const found = HOLD_ID_PATTERN.test(id) ? await findHold(pool, c.get('organizationId'), id) : null;
     return found === null ? problemReply(c, 'hold_not_found') : c.json(writeHold(found));
   });

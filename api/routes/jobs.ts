@@ -1,16 +1,17 @@
 import { Hono } from 'hono';
-import type { Pool } from 'pg';
-import type { Logger } from 'pino';
 import {
+  cancelJob as cancelJobOperation,
+  getJob,
   JOBS_PATH,
   jobLinks,
   jobListQuery,
   jobQuery,
   jobRequest,
+  listJobs as listJobsOperation,
+  startJob,
   writeAdmittedJob,
   writeJob,
 } from '../../contract/jobs.ts';
-import type { ApiKeyScope } from '../../db/apiKeys.ts';
 import { findJob, listJobs } from '../../db/jobs.ts';
 import { ID_PATTERN } from '../../domain/ids.ts';
 import { hasEnded } from '../../domain/jobStates.ts';
@@ -23,31 +24,26 @@ import { readJobCursor, writeJobCursor } from '../jobCursor.ts';
 import type { JobWaiters } from '../jobWaiters.ts';
 import type { JobWorkflows } from '../jobWorkflows.ts';
 import { refuseCursor } from '../listCursor.ts';
-import { authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import { refusedRequest } from '../refusedRequest.ts';
 import type { ApiEnv } from '../requestContext.ts';
 import { requestHash } from '../requestHash.ts';
-import type { Sessions } from '../sessions.ts';
 
-export interface JobRouteDependencies {
-  pool: Pool;
-  sessions: Sessions;
+export interface JobRouteDependencies extends Authentication {
   workflows: JobWorkflows;
   waiters: JobWaiters;
-  limits: { holdLifetimeMs: number; timeBudgetMs: number };
-  log: Logger;
+  bounds: { holdLifetimeMs: number; timeBudgetMs: number };
 }
 
 export function jobRoutes(dependencies: JobRouteDependencies) {
   const { pool, waiters } = dependencies;
   const routes = new Hono<ApiEnv>();
-  const member = (scope: ApiKeyScope) => [authenticated(dependencies, scope), ownOrganization(pool)] as const;
-
-  routes.post('/', ...member('jobs:write'), idempotencyKey, jsonBody, async (c) => {
+  mount(routes, dependencies, startJob, idempotencyKey, jsonBody, async (c) => {
     const body = c.get('body');
     const parsed = jobRequest.safeParse(body);
     if (!parsed.success) return replyWith(c, refusedRequest(body, parsed.error));
@@ -85,7 +81,7 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     }
   });
 
-  routes.get('/', ...member('jobs:read'), async (c) => {
+  mount(routes, dependencies, listJobsOperation, async (c) => {
     const organizationId = c.get('organizationId');
     const query = jobListQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
@@ -106,9 +102,9 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     return c.json({ jobs: page.map(writeJob), nextCursor });
   });
 
-  routes.get('/:id', ...member('jobs:read'), async (c) => {
+  mount(routes, dependencies, getJob, async (c) => {
     const organizationId = c.get('organizationId');
-    const jobId = c.req.param('id');
+    const jobId = c.req.param('jobId')!;
     const query = jobQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const find = async () => (ID_PATTERN.test(jobId) ? findJob(pool, organizationId, jobId) : null);
@@ -125,8 +121,8 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     return job === null ? problemReply(c, 'job_not_found') : c.json(writeJob(job));
   });
 
-  routes.post('/:id/cancel', ...member('jobs:write'), async (c) => {
-    const jobId = c.req.param('id');
+  mount(routes, dependencies, cancelJobOperation, async (c) => {
+    const jobId = c.req.param('jobId')!;
     if (!ID_PATTERN.test(jobId)) return problemReply(c, 'job_not_found');
     const reply = await cancelJob(dependencies, c.get('organizationId'), jobId);
     switch (reply.outcome) {

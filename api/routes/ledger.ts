@@ -1,12 +1,15 @@
 import type { KeyObject } from 'node:crypto';
 import { Hono } from 'hono';
 import {
+  exportLedger as exportOperation,
   LEDGER_PATH,
   type LedgerHeadList,
   type LedgerPage,
   ledgerExportQuery,
   ledgerHeadQuery,
   ledgerQuery,
+  listLedger,
+  listLedgerHeads,
 } from '../../contract/ledger.ts';
 import { ledgerHeads, pageOfEntries } from '../../db/ledger.ts';
 import { fieldErrors } from '../fieldErrors.ts';
@@ -14,8 +17,9 @@ import { readLedgerCursor, writeLedgerCursor } from '../ledgerCursor.ts';
 import { exportLedger } from '../ledgerExport.ts';
 import { createHeadSigner } from '../ledgerSignature.ts';
 import { refuseCursor } from '../listCursor.ts';
-import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { settled } from '../middleware/settled.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import type { ApiEnv } from '../requestContext.ts';
@@ -27,9 +31,7 @@ export function ledgerRoutes(authentication: Authentication, signingKey: KeyObje
   const { pool, log } = authentication;
   const signHead = createHeadSigner(signingKey);
   const routes = new Hono<ApiEnv>();
-  const member = [authenticated(authentication, 'tokens:read'), ownOrganization(pool), settled(pool)] as const;
-
-  routes.get('/', ...member, async (c) => {
+  mount(routes, authentication, listLedger, settled(pool), async (c) => {
     const organizationId = c.get('organizationId');
     const query = ledgerQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
@@ -42,14 +44,14 @@ export function ledgerRoutes(authentication: Authentication, signingKey: KeyObje
     return c.json({ entries, nextCursor } satisfies LedgerPage);
   });
 
-  routes.get('/heads', ...member, async (c) => {
+  mount(routes, authentication, listLedgerHeads, settled(pool), async (c) => {
     const query = ledgerHeadQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const heads = await ledgerHeads(pool, c.get('organizationId'), query.data.tokenType);
     return c.json({ heads: heads.map(signHead) } satisfies LedgerHeadList);
   });
 
-  routes.get('/export', ...member, async (c) => {
+  mount(routes, authentication, exportOperation, settled(pool), async (c) => {
     const organizationId = c.get('organizationId');
     const query = ledgerExportQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });

@@ -1,12 +1,18 @@
 import { Hono } from 'hono';
 import { HOLDS_PATH } from '../../contract/holds.ts';
-import { type Quote, type QuoteRequest, quoteRequest } from '../../contract/quotes.ts';
+import {
+  type Quote,
+  type QuoteRequest,
+  quoteHolds as quoteHoldsOperation,
+  quoteRequest,
+} from '../../contract/quotes.ts';
 import { type Quote as QuotedHold, quoteHolds } from '../../db/quotes.ts';
 import { TOKEN_COSTS } from '../../domain/catalog.ts';
 import { type Answer, refused, replyWith } from '../answer.ts';
 import { principalOf } from '../caller.ts';
-import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { jsonRows } from '../middleware/jsonBody.ts';
+import { mount } from '../mount.ts';
 import { refusedRequest } from '../refusedRequest.ts';
 import { replyWithRows } from '../replyWithRows.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
@@ -15,9 +21,7 @@ import type { ApiContext, ApiEnv } from '../requestContext.ts';
 export function quoteRoutes(authentication: Authentication) {
   const { pool, log } = authentication;
   const routes = new Hono<ApiEnv>();
-  const member = [authenticated(authentication, 'tokens:read'), ownOrganization(pool)] as const;
-
-  routes.post('/', ...member, jsonRows, async (c) => {
+  mount(routes, authentication, quoteHoldsOperation, jsonRows, async (c) => {
     const body = c.get('body');
     if (Array.isArray(body)) {
       return replyWithRows(c, {

@@ -1,9 +1,10 @@
 import { Hono } from 'hono';
-import { type StatementList, statementQuery } from '../../contract/statements.ts';
+import { getStatements, type StatementList, statementQuery } from '../../contract/statements.ts';
 import { monthlyStatements } from '../../db/statements.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { type Authentication, authenticated, ownOrganization } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { settled } from '../middleware/settled.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import type { ApiEnv } from '../requestContext.ts';
@@ -12,9 +13,7 @@ import type { ApiEnv } from '../requestContext.ts';
 export function statementRoutes(authentication: Authentication) {
   const { pool } = authentication;
   const routes = new Hono<ApiEnv>();
-  const member = [authenticated(authentication, 'tokens:read'), ownOrganization(pool), settled(pool)] as const;
-
-  routes.get('/', ...member, async (c) => {
+  mount(routes, authentication, getStatements, settled(pool), async (c) => {
     const query = statementQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const { month } = query.data;

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import {
+  checkBalance,
+  getTokenStats,
   TOKENS_PATH,
   type TokenCheck,
   type TokenRequest,
@@ -11,9 +13,10 @@ import type { Coalescer } from '../../db/coalescer.ts';
 import { deductTokens, tokenStats } from '../../db/tokens.ts';
 import { mayDo, principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { type Authentication, authenticated } from '../middleware/authenticated.ts';
+import type { Authentication } from '../middleware/authenticated.ts';
 import { optionalIdempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
+import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
@@ -25,7 +28,7 @@ export function tokenRoutes(authentication: Authentication, ledger: Coalescer) {
   const { pool, log } = authentication;
   const routes = new Hono<ApiEnv>();
 
-  routes.post('/check-balance', authenticated(authentication), optionalIdempotencyKey, jsonBody, async (c) => {
+  mount(routes, authentication, checkBalance, optionalIdempotencyKey, jsonBody, async (c) => {
     const parsed = tokenRequest.safeParse(c.get('body'));
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
     const scope = parsed.data.action === 'check' ? 'tokens:read' : 'tokens:write';
@@ -33,7 +36,7 @@ export function tokenRoutes(authentication: Authentication, ledger: Coalescer) {
     return parsed.data.action === 'check' ? check(c, parsed.data) : deduct(c, parsed.data);
   });
 
-  routes.get('/stats', authenticated(authentication, 'tokens:read'), async (c) => {
+  mount(routes, authentication, getTokenStats, async (c) => {
     const query = tokenStatsQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const stats = await tokenStats(pool, { ...query.data, principal: principalOf(c.get('caller')) });

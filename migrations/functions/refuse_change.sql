@@ -1,4 +1,4 @@
--- The ledger, its seals and the usage log are only ever appended to: rights say so, and this says so to the tables' owner and to
+-- The ledger, its seals, the usage log and the audit log are only ever appended to: rights say so, and this says so to the tables' owner and to
 -- superusers as well.
 create or replace function tollgate.refuse_change() returns trigger
   language plpgsql
@@ -24,4 +24,7 @@ create or replace trigger ai_token_usage_log_append_only
   for each statement execute function tollgate.refuse_change();
 create or replace trigger ledger_seals_append_only
   before update or delete or truncate on tollgate.ledger_seals
+  for each statement execute function tollgate.refuse_change();
+create or replace trigger audit_log_append_only
+  before update or delete or truncate on tollgate.audit_log
   for each statement execute function tollgate.refuse_change();

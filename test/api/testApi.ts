@@ -5,6 +5,7 @@ import { inject } from 'vitest';
 import { createApp } from '../../api/app.ts';
 import { createJobWaiters, type JobWaiters } from '../../api/jobWaiters.ts';
 import { createJobWorkflows } from '../../api/jobWorkflows.ts';
+import type { RateLimitConfig } from '../../api/rateLimits.ts';
 import { LIMITS, serve } from '../../api/server.ts';
 import type { Sessions } from '../../api/sessions.ts';
 import { PROBLEMS, type ProblemCode, problem as problemSchema } from '../../contract/problems.ts';
@@ -49,6 +50,7 @@ export async function startTestApi(
     limits?: Partial<typeof LIMITS>;
     queryTimeoutMs?: number;
     signingKey?: KeyObject;
+    rateLimits?: Partial<RateLimitConfig>;
     /** Without one nobody can sign in. */
     sessions?: Sessions;
   } = {},
@@ -84,6 +86,11 @@ export async function startTestApi(
       ADMISSION_HOLD_MS: options.holdMs ?? 60_000,
       JOB_TIME_BUDGET_MS: 60_000,
       LEDGER_SIGNING_KEY: options.signingKey,
+      RATE_LIMIT_PER_CALLER: 1_000_000,
+      RATE_LIMIT_PER_ORGANIZATION: 1_000_000,
+      RATE_LIMIT_FAILURES_PER_ADDRESS: 1_000_000,
+      FORWARDED_HOPS: 0,
+      ...options.rateLimits,
     },
     log,
     isDraining: () => isDraining,

@@ -46,6 +46,10 @@ describe('readConfig', () => {
       API_PORT: 8080,
       ADMISSION_HOLD_MS: 60_000,
       JOB_TIME_BUDGET_MS: 75_000,
+      RATE_LIMIT_PER_CALLER: 10_000,
+      RATE_LIMIT_PER_ORGANIZATION: 20_000,
+      RATE_LIMIT_FAILURES_PER_ADDRESS: 300,
+      FORWARDED_HOPS: 0,
     });
   });
 

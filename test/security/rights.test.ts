@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { catalogueContent } from '../../db/catalogue.ts';
 import { captureHolds, holdTokens, releaseHolds } from '../../db/holds.ts';
 import { admitJob, beginJob, commitJob, recordAttempt, storeResult } from '../../db/jobs.ts';
+import { createOperator } from '../../db/operators.ts';
 import { claimDeliveries, registerSubscriber } from '../../db/outbox.ts';
 import { createPool } from '../../db/pool.ts';
 import { sealLedger } from '../../db/seals.ts';
@@ -62,6 +63,11 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
   await holderOf(api, organization).capture('counted', 1, { key: 'part', isLast: false });
   await holderOf(api, organization).refund('counted.1', 1);
   await sealLedger(worker, { after: null, balances: 100 });
+  await createOperator(superuser, { name: 'rights' });
+  await superuser.query(
+    `insert into tollgate.audit_log (organization_id, actor, act, reason) values ($1, 'operator:ann', 'suspendOrganization', 'a test')`,
+    [organizationId],
+  );
   // What was told of all this is on its way to somebody.
   await registerSubscriber(worker, 'rights', ['job_ended']);
   await claimDeliveries(worker, { subscriber: 'rights', lanes: 1, eventsPerLane: 1, leaseMs: 1 });
@@ -161,6 +167,7 @@ describe('S3: every table', () => {
     'ai_tokens',
     'organizations',
     'tollgate.adjustments',
+    'tollgate.audit_log',
     'tollgate.balances',
     'tollgate.charges',
     'tollgate.debts',
@@ -330,6 +337,7 @@ describe('S10: functions', () => {
     admit_job: ['tollgate_api'],
     apply_catalogue: ['tollgate_owner'],
     authenticate_key: ['tollgate_api'],
+    authenticate_operator: ['tollgate_api'],
     // Behind the view ai_tokens, for all who may read it; none of the first two can name it, having no usage of its schema.
     balance_at: ['authenticated', 'service_role', 'tollgate_api', 'tollgate_auditor', 'tollgate_worker'],
     // Both see the balances of a tenant that was named, and nothing else.
@@ -340,6 +348,9 @@ describe('S10: functions', () => {
     claim_deliveries: ['tollgate_worker'],
     commit_job: ['tollgate_worker'],
     create_api_key: ['tollgate_owner'],
+    create_operator: ['tollgate_owner'],
+    revoke_operator: ['tollgate_owner'],
+    membership_of: ['tollgate_api'],
     current_organizations: ['tollgate_api', 'tollgate_worker'],
     deduct_tokens: ['tollgate_api'],
     // With the caller's own rights and policies.

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Pool } from 'pg';
-import { API_KEY_SCOPES, createApiKey } from '../../db/apiKeys.ts';
+import { createApiKey } from '../../db/apiKeys.ts';
 import type { Plan } from '../../domain/catalog.ts';
+import { KEY_SCOPES } from '../../domain/keyScopes.ts';
 
 export interface TestOrganization {
   organizationId: string;
@@ -26,7 +27,7 @@ export async function createOrganization(
       plan,
     ]);
     await client.query('reset role');
-    const key = await createApiKey(client, { organizationId, name: 'test', scopes: API_KEY_SCOPES });
+    const key = await createApiKey(client, { organizationId, name: 'test', scopes: KEY_SCOPES });
     return { organizationId, principal: `key:${key.id}`, secret: key.secret };
   } finally {
     client.release();
