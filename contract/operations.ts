@@ -1,5 +1,6 @@
 import { getBalances } from './balances.ts';
 import { refundCharge } from './charges.ts';
+import { getDocs, getDocsFile, getOpenApi } from './docs.ts';
 import { getLiveness, getReadiness } from './health.ts';
 import {
   captureHold,
@@ -28,5 +29,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...[placeHold, listHolds, getHold, captureHold, releaseHold, extendHold, growHold],
   ...[captureHolds, releaseHolds, extendHolds, growHolds, quoteHolds, refundCharge],
   ...[getBalances, listLedger, listLedgerHeads, exportLedger, getStatements],
-  ...[getLiveness, getReadiness],
+  ...[getLiveness, getReadiness, getOpenApi, getDocs, getDocsFile],
 ];
