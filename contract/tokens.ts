@@ -105,7 +105,7 @@ export const checkBalance = operation({
         metadata: { source: 'onboarding' },
       },
       status: 200,
-      answer: { success: true, remainingBalance: 17, message: 'Deducted 3 tokens; 17 remain.' },
+      answer: { success: true, remainingBalance: 17, message: 'Deducted 3 goal_generation tokens. 17 are left.' },
     },
   ],
 });
