@@ -6,7 +6,7 @@ import { beginJob } from '../../db/jobs.ts';
 import { createOperator } from '../../db/operators.ts';
 import { type AuthStandIn, startAuthStandIn } from '../../dev/authStandIn.ts';
 import type { Plan } from '../../domain/catalog.ts';
-import type { KeyScope } from '../../domain/keyScopes.ts';
+import { KEY_SCOPES, type KeyScope } from '../../domain/keyScopes.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
 import { holdLaneOf } from './holdLane.ts';
@@ -23,7 +23,9 @@ export interface World {
   /** A session token of somebody who belongs nowhere. */
   strangerToken(): Promise<string>;
   /** A key of a tenant with these scopes. */
-  keyOf(tenant: TestOrganization, scopes: readonly KeyScope[], mode?: 'live' | 'test'): Promise<string>;
+  keyOf(tenant: TestOrganization, scopes: readonly KeyScope[]): Promise<string>;
+  /** A test key with every scope of a live tenant; null where there can be none. */
+  testKeyOf(tenant: TestOrganization): Promise<string | null>;
   close(): Promise<void>;
 }
 
@@ -38,7 +40,7 @@ export async function startWorld(): Promise<World> {
   const [database, signIn] = await Promise.all([freshDatabase(), startAuthStandIn()]);
   const api = await startTestApi(database, { sessions: createSessions({ SUPABASE_URL: signIn.url }) });
   const { credential } = await createOperator(database.superuser, { name: 'on call' });
-  const keyOf: World['keyOf'] = async ({ organizationId }, scopes, mode = 'live') =>
+  const newKey = async ({ organizationId }: TestOrganization, scopes: readonly KeyScope[], mode: 'live' | 'test') =>
     (await createApiKey(database.superuser, { organizationId, name: 'another', scopes, mode })).secret;
   return {
     database,
@@ -59,7 +61,8 @@ export async function startWorld(): Promise<World> {
       return { ...organization, memberId, memberToken: memberToken!, adminToken: adminToken! };
     },
     strangerToken: () => signIn.issueToken({ userId: `stranger-${randomUUID()}` }),
-    keyOf,
+    keyOf: (tenant, scopes) => newKey(tenant, scopes, 'live'),
+    testKeyOf: (tenant) => newKey(tenant, KEY_SCOPES, 'test').catch(() => null),
     close: async () => {
       await Promise.all([api.close(), signIn.stop()]);
       await database.drop();
