@@ -80,7 +80,7 @@ async function attemptsOn(world: World, operation: Operation, victim: Victim): P
     attacker.organizationId,
   ]);
   const example = operation.examples[0];
-  const wasted = await idsOf(world, attacker, operation, example);
+  const shared = await idsOf(world, attacker, operation, example);
   const attempts: Attempt[] = [];
   for (const role of ROLES) {
     const credential = await credentialOf(world, attacker, operation, role);
@@ -88,8 +88,9 @@ async function attemptsOn(world: World, operation: Operation, victim: Victim): P
     for (const position of positionsOf(operation, victim)) {
       // With an operator's right it is no attack.
       if (role === 'operator' && isOpenToOperators(operation) && isOfWholeOrganization(position)) continue;
-      // What is refused whoever's it is needs no thing of its own each time.
-      const own = refusal === null ? await idsOf(world, attacker, operation, example) : wasted;
+      // What is refused whoever's it is, and what only reads, needs no thing of its own each time.
+      const usesUp = refusal === null && operation.method !== 'get';
+      const own = usesUp ? await idsOf(world, attacker, operation, example) : shared;
       const draft = await attackOn(operation, role, position, own, attacker, victim);
       if (role === 'operator') Object.assign(draft.headers, REASON);
       attempts.push({
