@@ -978,6 +978,27 @@ create policy ledger_keeps_subscribers on tollgate.subscribers for all to tollga
 grant select on tollgate.subscribers to tollgate_auditor;
 grant delete, insert, select, update on tollgate.subscribers to tollgate_ledger;
 
+create table tollgate.test_organizations (
+  organization_id text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint test_organizations_pkey PRIMARY KEY (organization_id),
+  constraint test_organizations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id)
+);
+CREATE TRIGGER test_organizations_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.test_organizations FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
+alter table tollgate.test_organizations enable row level security;
+alter table tollgate.test_organizations force row level security;
+create policy auditor_reads_test on tollgate.test_organizations for select to tollgate_auditor
+  using (true);
+create policy ledger_tells_test_organizations on tollgate.test_organizations for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_test on tollgate.test_organizations for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.test_organizations to tollgate_api;
+grant select on tollgate.test_organizations to tollgate_auditor;
+grant insert, select on tollgate.test_organizations to tollgate_ledger;
+grant select on tollgate.test_organizations to tollgate_worker;
+
 -- Views
 
 create view public.ai_tokens with (security_invoker=true) as
@@ -3364,6 +3385,31 @@ $function$
 alter function tollgate.mark_delivered(text,text,uuid,bigint,interval) owner to tollgate_ledger;
 grant execute on function tollgate.mark_delivered(text,text,uuid,bigint,interval) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.may_administer(p_actor text, p_organization text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select case split_part(p_actor, ':', 1)
+    when 'user' then exists (
+      select from public.user_profiles p
+       where p.id::text = substr(p_actor, 6) and p.organization_id = p_organization and p.role::text = 'admin')
+    when 'key' then exists (
+      select from tollgate.api_keys k
+       where k.id = substr(p_actor, 5) and k.organization_id = p_organization and 'organization:write' = any (k.scopes)
+         and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp()))
+    when 'operator' then exists (
+      select from tollgate.operators o
+       where o.id = substr(p_actor, 10)
+         and o.revoked_at is null and (o.expires_at is null or o.expires_at > clock_timestamp()))
+    else false
+  end
+$function$
+;
+alter function tollgate.may_administer(text,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.membership_of(p_user text)
  RETURNS TABLE(organization_id text, role text)
  LANGUAGE sql
@@ -3375,6 +3421,18 @@ $function$
 ;
 alter function tollgate.membership_of(text) owner to tollgate_ledger;
 grant execute on function tollgate.membership_of(text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.mode_of(p_organization text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select case when exists (select from tollgate.test_organizations t where t.organization_id = p_organization) then 'test' else 'live' end
+$function$
+;
+alter function tollgate.mode_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.mode_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time zone, p_time_zone text, p_after timestamp with time zone)
  RETURNS timestamp with time zone

@@ -64,6 +64,7 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
   await holderOf(api, organization).refund('counted.1', 1);
   await sealLedger(worker, { after: null, balances: 100 });
   await createOperator(superuser, { name: 'rights' });
+  await superuser.query('insert into tollgate.test_organizations (organization_id) values ($1)', [organizationId]);
   await superuser.query(
     `insert into tollgate.audit_log (organization_id, actor, act, reason) values ($1, 'operator:ann', 'suspendOrganization', 'a test')`,
     [organizationId],
@@ -185,6 +186,7 @@ describe('S3: every table', () => {
     'tollgate.sub_limits',
     'tollgate.usage_sources',
     'tollgate.ledger_seals',
+    'tollgate.test_organizations',
     'user_profiles',
   ];
 
@@ -351,6 +353,7 @@ describe('S10: functions', () => {
     create_operator: ['tollgate_owner'],
     revoke_operator: ['tollgate_owner'],
     membership_of: ['tollgate_api'],
+    mode_of: ['tollgate_api'],
     current_organizations: ['tollgate_api', 'tollgate_worker'],
     deduct_tokens: ['tollgate_api'],
     // With the caller's own rights and policies.
@@ -419,7 +422,7 @@ describe('S10: functions', () => {
     ...['extend_holds', 'grow_holds', 'refund_charge', 'end_hold', 'take_more', 'count_in_limits'],
     ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
     ...['list_holds', 'quote_holds'],
-    'refusals_for',
+    ...['may_administer', 'refusals_for'],
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
     ...['claim_deliveries', 'delivery_lag', 'hand_back_lane', 'mark_delivered', 'record_delivery_failure'],
