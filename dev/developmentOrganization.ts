@@ -1,6 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import pg from 'pg';
-import { authenticateKey, createApiKey } from '../db/apiKeys.ts';
+import { createApiKey } from '../db/apiKeys.ts';
+import { authenticateKeys } from '../db/credentials.ts';
+import { secretHash } from '../db/secrets.ts';
 import { KEY_SCOPES } from '../domain/keyScopes.ts';
 
 export const DEVELOPMENT_ORGANIZATION = { id: 'org-dev', name: 'Development', plan: 'pro' } as const;
@@ -94,7 +96,7 @@ async function setServiceRole(admin: pg.Client): Promise<boolean> {
 async function isAccepted(apiUrl: string, secret: string): Promise<boolean> {
   const pool = new pg.Pool({ connectionString: apiUrl, max: 1 });
   try {
-    return (await authenticateKey(pool, secret)) !== null;
+    return (await authenticateKeys(pool, [secretHash(secret)]))[0] !== null;
   } finally {
     await pool.end();
   }
