@@ -12,6 +12,8 @@ import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import { createRateLimits, type RateLimitConfig } from './rateLimits.ts';
 import type { ApiEnv } from './requestContext.ts';
+import { adjustmentRoutes } from './routes/adjustments.ts';
+import { auditRoutes } from './routes/auditLog.ts';
 import { balanceRoutes } from './routes/balances.ts';
 import { chargeRoutes } from './routes/charges.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -19,6 +21,8 @@ import { holdStepRoutes } from './routes/holdSteps.ts';
 import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
+import { memberRoutes } from './routes/members.ts';
+import { organizationRoutes } from './routes/organizations.ts';
 import { quoteRoutes } from './routes/quotes.ts';
 import { statementRoutes } from './routes/statements.ts';
 import { tokenRoutes } from './routes/tokens.ts';
@@ -81,6 +85,10 @@ export function createApp({
   app.route('/', balanceRoutes(authentication));
   app.route('/', ledgerRoutes(authentication, config.LEDGER_SIGNING_KEY));
   app.route('/', statementRoutes(authentication));
+  app.route('/', organizationRoutes(authentication));
+  app.route('/', memberRoutes(authentication));
+  app.route('/', adjustmentRoutes(authentication));
+  app.route('/', auditRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

@@ -1,3 +1,5 @@
+import { adjustBalance, listAdjustments, reverseAdjustment } from './adjustments.ts';
+import { listAuditLog, listOrganizationAuditLog } from './auditLog.ts';
 import { getBalances } from './balances.ts';
 import { refundCharge } from './charges.ts';
 import { getLiveness, getReadiness } from './health.ts';
@@ -16,7 +18,9 @@ import {
 } from './holds.ts';
 import { cancelJob, getJob, listJobs, startJob } from './jobs.ts';
 import { exportLedger, listLedger, listLedgerHeads } from './ledger.ts';
+import { listMembers, removeMember, setMember } from './members.ts';
 import type { Operation } from './operation.ts';
+import { createOrganization, getOrganization, listOrganizations, renameOrganization } from './organizations.ts';
 import { quoteHolds } from './quotes.ts';
 import { getStatements } from './statements.ts';
 import { checkBalance, getTokenStats } from './tokens.ts';
@@ -28,5 +32,8 @@ export const OPERATIONS: readonly Operation[] = [
   ...[placeHold, listHolds, getHold, captureHold, releaseHold, extendHold, growHold],
   ...[captureHolds, releaseHolds, extendHolds, growHolds, quoteHolds, refundCharge],
   ...[getBalances, listLedger, listLedgerHeads, exportLedger, getStatements],
+  ...[createOrganization, listOrganizations, getOrganization, renameOrganization],
+  ...[listMembers, setMember, removeMember, adjustBalance, reverseAdjustment, listAdjustments],
+  ...[listAuditLog, listOrganizationAuditLog],
   ...[getLiveness, getReadiness],
 ];
