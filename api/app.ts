@@ -13,6 +13,8 @@ import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import { createRateLimits, type RateLimitConfig } from './rateLimits.ts';
 import type { ApiEnv } from './requestContext.ts';
+import { adjustmentRoutes } from './routes/adjustments.ts';
+import { auditRoutes } from './routes/auditLog.ts';
 import { balanceRoutes } from './routes/balances.ts';
 import { chargeRoutes } from './routes/charges.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -22,6 +24,8 @@ import { jobRoutes } from './routes/jobs.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { limitRoutes } from './routes/limits.ts';
+import { memberRoutes } from './routes/members.ts';
+import { organizationRoutes } from './routes/organizations.ts';
 import { quoteRoutes } from './routes/quotes.ts';
 import { settingRoutes } from './routes/settings.ts';
 import { statementRoutes } from './routes/statements.ts';
@@ -90,6 +94,10 @@ export function createApp({
   app.route('/', keyRoutes(authentication));
   app.route('/', limitRoutes(authentication));
   app.route('/', settingRoutes(authentication));
+  app.route('/', organizationRoutes(authentication));
+  app.route('/', memberRoutes(authentication));
+  app.route('/', adjustmentRoutes(authentication));
+  app.route('/', auditRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

@@ -117,6 +117,16 @@ export const PROBLEMS = {
     title: 'There is no such organization',
     detail: 'Check the id of the organization.',
   },
+  member_not_found: {
+    status: 404,
+    title: 'There is no such member',
+    detail: 'Check the id of the user, and that the organization is the one that he belongs to.',
+  },
+  adjustment_not_found: {
+    status: 404,
+    title: 'There is no such adjustment',
+    detail: 'Check the id of the adjustment, and that the organization is the one whose balance it moved.',
+  },
   route_not_found: {
     status: 404,
     title: 'There is nothing at this address',
@@ -162,6 +172,32 @@ export const PROBLEMS = {
     title: 'There are too many limits',
     detail:
       'Lift limits that are not needed: 1,000 for a token type are the most. One for `*` counts for each by itself.',
+  },
+  organization_exists: {
+    status: 409,
+    title: 'There is an organization with this id',
+    detail: 'Choose another id, or leave it out to be given one. Nothing was changed.',
+  },
+  member_elsewhere: {
+    status: 409,
+    title: 'The user belongs to another organization',
+    detail: 'A user belongs to one organization: he has to leave the other one first. Nothing was changed.',
+  },
+  last_admin: {
+    status: 409,
+    title: 'This is the last admin',
+    detail: 'Make another member an admin first. Nothing was changed.',
+  },
+  app_table_refused: {
+    status: 409,
+    title: 'The own table of the app refuses this row',
+    detail:
+      'The table of organizations or users belongs to your app, and asks for more than Tollgate knows, or still needs what was to go. Make this change there. Nothing was changed here.',
+  },
+  balance_too_large: {
+    status: 409,
+    title: 'The balance would become too large',
+    detail: 'A balance holds at most 1,000,000,000,000,000 tokens. Nothing was changed.',
   },
   payload_too_large: {
     status: 413,

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 import type { KeyScope } from '../domain/keyScopes.ts';
 import type { KeyCreationRefusal, KeyRotationRefusal } from '../domain/refusals.ts';
-import type { Act } from './act.ts';
 import { call } from './faults.ts';
 import { isoInstant } from './isoInstant.ts';
+import type { Act } from './organizations.ts';
 import { newSecret, PREFIX_LENGTH, secretHash } from './secrets.ts';
 import { readAs } from './tenant.ts';
 

@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import type { TokenType } from '../domain/catalog.ts';
-import type { Act } from './act.ts';
 import { call } from './faults.ts';
+import type { Act } from './organizations.ts';
 import { readAs } from './tenant.ts';
 
 /** Low balances are whole tokens; null: never low. */

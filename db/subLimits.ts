@@ -1,9 +1,9 @@
 import type { Pool } from 'pg';
 import type { TokenType } from '../domain/catalog.ts';
 import type { LimitRefusal } from '../domain/refusals.ts';
-import type { Act } from './act.ts';
 import { call } from './faults.ts';
 import { isoInstant } from './isoInstant.ts';
+import type { Act } from './organizations.ts';
 
 /** Which limit of an organization. `subject`: 'user:ID', 'key:ID', a feature, or '*' for each of them by itself. */
 export interface WhichLimit {

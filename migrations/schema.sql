@@ -115,7 +115,7 @@ grant select on public.organizations to authenticated;
 grant delete, insert, select, update on public.organizations to service_role;
 grant select on public.organizations to tollgate_api;
 grant select on public.organizations to tollgate_auditor;
-grant select on public.organizations to tollgate_ledger;
+grant insert, select on public.organizations to tollgate_ledger;
 grant select on public.organizations to tollgate_worker;
 
 create table public.user_profiles (
@@ -133,8 +133,9 @@ alter table public.user_profiles enable row level security;
 alter table public.user_profiles force row level security;
 create policy auditor_reads_profiles on public.user_profiles for select to tollgate_auditor
   using (true);
-create policy ledger_sees_profiles on public.user_profiles for select to tollgate_ledger
-  using (true);
+create policy ledger_keeps_profiles on public.user_profiles for all to tollgate_ledger
+  using (true)
+  with check (true);
 create policy member_reads_own_profile on public.user_profiles for select to authenticated
   using ((id = ( SELECT auth.uid() AS uid)));
 create policy service_edits_profiles on public.user_profiles for all to service_role
@@ -146,7 +147,7 @@ grant select on public.user_profiles to authenticated;
 grant delete, insert, select, update on public.user_profiles to service_role;
 grant select on public.user_profiles to tollgate_api;
 grant select on public.user_profiles to tollgate_auditor;
-grant select on public.user_profiles to tollgate_ledger;
+grant delete, insert, select on public.user_profiles to tollgate_ledger;
 grant select on public.user_profiles to tollgate_worker;
 
 create table tollgate.adjustments (
@@ -243,6 +244,7 @@ create table tollgate.audit_log (
   constraint audit_log_names_who CHECK ((actor ~ '^(operator|user|key|sql):.'::text)),
   constraint audit_log_operators_say_why CHECK ((("left"(actor, 9) <> 'operator:'::text) OR ((reason ~ '\S'::text) AND (length(reason) <= 500))))
 );
+CREATE INDEX audit_log_actor_idx ON tollgate.audit_log USING btree (actor, id);
 CREATE INDEX audit_log_organization_idx ON tollgate.audit_log USING btree (organization_id, id);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.audit_log FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
 alter table tollgate.audit_log enable row level security;
@@ -845,6 +847,28 @@ create policy ledger_keeps_operators on tollgate.operators for all to tollgate_l
   with check (true);
 grant insert, select, update on tollgate.operators to tollgate_ledger;
 
+create table tollgate.organization_origins (
+  organization_id text not null,
+  actor text not null,
+  key text not null,
+  request_hash bytea not null,
+  answer jsonb not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint organization_origins_pkey PRIMARY KEY (organization_id),
+  constraint organization_origins_one_for_a_request UNIQUE (actor, key),
+  constraint organization_origins_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint organization_origins_key_is_bounded CHECK (((length(key) >= 1) AND (length(key) <= 255)))
+);
+alter table tollgate.organization_origins enable row level security;
+alter table tollgate.organization_origins force row level security;
+create policy auditor_reads_origins on tollgate.organization_origins for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_origins on tollgate.organization_origins for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.organization_origins to tollgate_auditor;
+grant insert, select on tollgate.organization_origins to tollgate_ledger;
+
 create table tollgate.organization_rules (
   organization_id text not null,
   capture_above_hold text not null default 'refuse'::text,
@@ -1276,6 +1300,41 @@ end
 $function$
 ;
 alter function tollgate.add_grant(text,text,text,bigint,integer,boolean,timestamp with time zone,timestamp with time zone,text,timestamp with time zone,bigint,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.adjust_as_operator(p_actor text, p_organization text, p_token_type text, p_amount bigint, p_why text, p_reason text, p_key text, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, adjustment bigint, available bigint, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  is_repeat := false;
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    outcome := 'not_an_operator';
+    return next;
+    return;
+  end if;
+  select a.outcome, a.is_repeat, a.adjustment, a.available
+    into strict outcome, is_repeat, adjustment, available
+    from tollgate.adjust_balance(p_organization, p_token_type, p_amount, 'operator', p_why,
+                                 'adjust:' || encode(sha256(convert_to(jsonb_build_array(p_actor, p_key)::text, 'UTF8')), 'hex')) a;
+  if outcome = 'adjusted' then
+    select a.created_at into strict created_at
+      from tollgate.adjustments a
+     where a.organization_id = p_organization and a.id = adjustment;
+    if not is_repeat then
+      insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+      values (p_organization, p_actor, 'adjustBalance', adjustment::text, p_reason,
+              jsonb_build_object('tokenType', p_token_type, 'amount', p_amount), p_request_id);
+    end if;
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.adjust_as_operator(text,text,text,bigint,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.adjust_as_operator(text,text,text,bigint,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.adjust_balance(p_organization text, p_token_type text, p_amount bigint, p_actor text, p_reason text, p_key text)
  RETURNS TABLE(outcome text, is_repeat boolean, adjustment bigint, available bigint)
@@ -2504,6 +2563,85 @@ $function$
 alter function tollgate.create_operator(text,text,bytea,timestamp with time zone) owner to tollgate_ledger;
 grant execute on function tollgate.create_operator(text,text,bytea,timestamp with time zone) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.create_organization(p_actor text, p_organization text, p_name text, p_plan text, p_mode text, p_time_zone text, p_reason text, p_key text, p_request_hash bytea, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, answer jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_origin tollgate.organization_origins;
+  v_table  text;
+begin
+  is_repeat := false;
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    outcome := 'not_an_operator';
+    return next;
+    return;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('tollgate.create_organization ' || p_actor || ' ' || p_key, 0));
+  select o.* into v_origin from tollgate.organization_origins o where o.actor = p_actor and o.key = p_key;
+  if found then
+    is_repeat := v_origin.request_hash = p_request_hash;
+    outcome := case when is_repeat then 'created' else 'key_reused' end;
+    answer := case when is_repeat then v_origin.answer end;
+    return next;
+    return;
+  end if;
+  outcome := case
+    when not exists (select from tollgate.current_allowances a where a.plan = p_plan) then 'plan_unknown'
+    when not exists (select from pg_timezone_names z where z.name = p_time_zone) then 'time_zone_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  -- In one statement, so that the trigger, which runs when it ends, finds the calendar's zone.
+  begin
+    with created as (
+      insert into public.organizations (id, name, plan) values (p_organization, p_name, p_plan)
+      on conflict (id) do nothing
+      returning id
+    )
+    insert into tollgate.billing_cycles (organization_id, anchor, time_zone)
+    select c.id, clock_timestamp(), p_time_zone from created c;
+    if not found then
+      outcome := 'organization_exists';
+      return next;
+      return;
+    end if;
+  exception when integrity_constraint_violation or string_data_right_truncation then
+    get stacked diagnostics v_table = table_name;
+    if v_table not in ('organizations', '') then
+      raise;
+    end if;
+    outcome := 'app_table_refused';
+    return next;
+    return;
+  end;
+  if p_mode = 'test' then
+    insert into tollgate.test_organizations (organization_id) values (p_organization);
+  end if;
+  select jsonb_build_object('id', c.organization_id, 'name', p_name, 'plan', p_plan, 'mode', p_mode, 'timeZone', p_time_zone,
+                            'createdAt', c.anchor)
+    into strict answer
+    from tollgate.billing_cycles c
+   where c.organization_id = p_organization;
+  insert into tollgate.organization_origins (organization_id, actor, key, request_hash, answer)
+  values (p_organization, p_actor, p_key, p_request_hash, answer);
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'createOrganization', p_organization, p_reason,
+          jsonb_build_object('plan', p_plan, 'mode', p_mode, 'timeZone', p_time_zone), p_request_id);
+  outcome := 'created';
+  return next;
+end
+$function$
+;
+alter function tollgate.create_organization(text,text,text,text,text,text,text,text,bytea,text) owner to tollgate_ledger;
+grant execute on function tollgate.create_organization(text,text,text,text,text,text,text,text,bytea,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.current_organizations()
  RETURNS text[]
  LANGUAGE sql
@@ -2622,6 +2760,21 @@ $function$
 ;
 alter function tollgate.delivery_lag(text) owner to tollgate_ledger;
 grant execute on function tollgate.delivery_lag(text) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.describe_organization(p_organization text)
+ RETURNS TABLE(id text, name text, plan text, mode text, time_zone text, created_at timestamp with time zone, suspended_since timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+    from public.organizations o
+    left join tollgate.billing_cycles c on c.organization_id = o.id
+   where o.id = p_organization and o.id = any (tollgate.current_organizations())
+$function$
+;
+alter function tollgate.describe_organization(text) owner to tollgate_ledger;
+grant execute on function tollgate.describe_organization(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  RETURNS trigger
@@ -3282,6 +3435,20 @@ $function$
 alter function tollgate.hand_back_lane(text,text,uuid) owner to tollgate_ledger;
 grant execute on function tollgate.hand_back_lane(text,text,uuid) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.has_another_admin(p_organization text, p_user text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select exists (
+    select from public.user_profiles p
+     where p.organization_id = p_organization and p.id::text <> p_user and p.role::text = 'admin')
+$function$
+;
+alter function tollgate.has_another_admin(text,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.hash_entries(p_previous_hash bytea, p_organization text, p_token_type text, p_from bigint, p_to bigint)
  RETURNS TABLE(entries bigint, hash bytea)
  LANGUAGE plpgsql
@@ -3399,6 +3566,28 @@ $function$
 ;
 alter function tollgate.lapse_holds(text,text,timestamp with time zone,timestamp with time zone) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.list_acts(p_viewer text, p_organization text, p_actor text, p_act text, p_from timestamp with time zone, p_to timestamp with time zone, p_before bigint, p_limit integer)
+ RETURNS SETOF tollgate.audit_log
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select l.*
+    from tollgate.audit_log l
+   where left(p_viewer, 9) = 'operator:' and tollgate.may_administer(p_viewer, null)
+     and (p_organization is null or l.organization_id = p_organization)
+     and (p_actor is null or l.actor = p_actor)
+     and (p_act is null or l.act = p_act)
+     and (p_from is null or l.created_at >= p_from)
+     and (p_to is null or l.created_at < p_to)
+     and (p_before is null or l.id < p_before)
+   order by l.id desc
+   limit p_limit
+$function$
+;
+alter function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text, p_feature text, p_expires_at timestamp with time zone, p_id text, p_limit integer)
  RETURNS TABLE(ordinal integer, hold_id text, looked_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -3433,6 +3622,25 @@ $function$
 ;
 alter function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) owner to tollgate_ledger;
 grant execute on function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search text, p_after text, p_limit integer)
+ RETURNS TABLE(id text, name text, plan text, mode text, time_zone text, created_at timestamp with time zone, suspended_since timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+    from public.organizations o
+    left join tollgate.billing_cycles c on c.organization_id = o.id
+   where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
+     and (p_after is null or o.id > p_after)
+     and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)
+   order by o.id
+   limit p_limit
+$function$
+;
+alter function tollgate.list_organizations(text,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_organizations(text,text,text,integer) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.list_sub_limits(p_organization text, p_subjects integer)
  RETURNS TABLE(token_type text, scope text, subject text, every text, tokens bigint, window_start timestamp with time zone, used jsonb)
@@ -4405,6 +4613,27 @@ $function$
 alter function tollgate.quote_holds(text[],text[],text[],bigint[]) owner to tollgate_ledger;
 grant execute on function tollgate.quote_holds(text[],text[],text[],bigint[]) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.record_act(p_actor text, p_organization text, p_act text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_operator';
+  elsif p_organization is not null and not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  insert into tollgate.audit_log (organization_id, actor, act, reason, request_id)
+  values (p_organization, p_actor, p_act, p_reason, p_request_id);
+  return 'recorded';
+end
+$function$
+;
+alter function tollgate.record_act(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.record_act(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.record_attempt(p_organization text, p_job text, p_attempt integer, p_outcome text, p_model text, p_provider_request text, p_http_status integer, p_usage jsonb)
  RETURNS void
  LANGUAGE sql
@@ -4754,6 +4983,54 @@ $function$
 alter function tollgate.remove_delivered_events(interval,integer) owner to tollgate_ledger;
 grant execute on function tollgate.remove_delivered_events(interval,integer) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.remove_member(p_actor text, p_organization text, p_user text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_role text;
+begin
+  perform from public.organizations o where o.id = p_organization for no key update;
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  select case p.role::text when 'admin' then 'admin' else 'member' end into v_role
+    from public.user_profiles p
+   where p.id::text = p_user and p.organization_id = p_organization
+     for update;
+  if not found then
+    return 'member_unknown';
+  elsif v_role = 'admin' and left(p_actor, 9) <> 'operator:' and not tollgate.has_another_admin(p_organization, p_user) then
+    return 'last_admin';
+  end if;
+  begin
+    if exists (select from pg_attribute a
+                where a.attrelid = 'public.user_profiles'::regclass and a.attname = 'organization_id' and a.attnotnull) then
+      delete from public.user_profiles p where p.id::text = p_user;
+    else
+      update public.user_profiles p
+         set organization_id = null,
+             role = (jsonb_populate_record(null::public.user_profiles, jsonb_build_object('role', 'member'))).role
+       where p.id::text = p_user;
+    end if;
+  exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+    return 'app_table_refused';
+  end;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'removeMember', 'user:' || p_user, p_reason,
+          jsonb_build_object('role', jsonb_build_object('from', v_role, 'to', null)), p_request_id);
+  return 'removed';
+end
+$function$
+;
+alter function tollgate.remove_member(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.remove_member(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.remove_subscriber(p_name text)
  RETURNS void
  LANGUAGE sql
@@ -4765,6 +5042,42 @@ $function$
 ;
 alter function tollgate.remove_subscriber(text) owner to tollgate_ledger;
 grant execute on function tollgate.remove_subscriber(text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.rename_organization(p_actor text, p_organization text, p_name text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  end if;
+  select o.name into v_name from public.organizations o where o.id = p_organization for no key update;
+  if not found then
+    return 'organization_unknown';
+  end if;
+  if v_name is distinct from p_name then
+    begin
+      update public.organizations o set name = p_name where o.id = p_organization;
+    exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+      return 'app_table_refused';
+    end;
+  end if;
+  if v_name is distinct from p_name or left(p_actor, 9) = 'operator:' then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'renameOrganization', p_organization, p_reason,
+            case when v_name is distinct from p_name then jsonb_build_object('name', jsonb_build_object('from', v_name, 'to', p_name)) else '{}' end,
+            p_request_id);
+  end if;
+  return 'renamed';
+end
+$function$
+;
+alter function tollgate.rename_organization(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.rename_organization(text,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.request_cancellation(p_organization text, p_job text)
  RETURNS TABLE(state text)
@@ -4885,6 +5198,43 @@ $function$
 ;
 alter function tollgate.reverse_adjustment(text,bigint,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.reverse_adjustment(text,bigint,text,text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.reverse_as_operator(p_actor text, p_organization text, p_adjustment bigint, p_reason text, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, available bigint, reversal tollgate.adjustments)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_reversal bigint;
+begin
+  is_repeat := false;
+  outcome := case
+    when left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then 'not_an_operator'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+  select a.outcome, a.is_repeat, a.adjustment, a.available
+    into strict outcome, is_repeat, v_reversal, available
+    from tollgate.reverse_adjustment(p_organization, p_adjustment, 'operator', p_reason) a;
+  select a.* into reversal
+    from tollgate.adjustments a
+   where a.organization_id = p_organization and a.id = coalesce(v_reversal, p_adjustment);
+  if outcome = 'reversed' and not is_repeat then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'reverseAdjustment', p_adjustment::text, p_reason,
+            jsonb_build_object('reversal', v_reversal, 'amount', reversal.amount), p_request_id);
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.reverse_as_operator(text,text,bigint,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.reverse_as_operator(text,text,bigint,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.revoke_key(p_actor text, p_organization text, p_key text, p_reason text, p_request_id text)
  RETURNS text
@@ -5168,6 +5518,68 @@ $function$
 ;
 alter function tollgate.set_low_balance(text,text,bigint) owner to tollgate_ledger;
 grant execute on function tollgate.set_low_balance(text,text,bigint) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.set_member(p_actor text, p_organization text, p_user text, p_role text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_given   public.user_profiles;
+  v_before  record;
+  v_table   text;
+  v_is_new  boolean;
+  v_changes jsonb := '{}';
+begin
+  perform from public.organizations o where o.id = p_organization for no key update;
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  begin
+    v_given := jsonb_populate_record(null::public.user_profiles,
+                                     jsonb_build_object('id', p_user, 'organization_id', p_organization, 'role', p_role));
+    insert into public.user_profiles (id, organization_id, role) values (v_given.id, v_given.organization_id, v_given.role)
+    on conflict (id) do nothing;
+    v_is_new := found;
+    if v_is_new then
+      v_changes := jsonb_build_object('role', jsonb_build_object('from', null, 'to', p_role));
+    else
+      select p.organization_id, case p.role::text when 'admin' then 'admin' else 'member' end as role
+        into strict v_before
+        from public.user_profiles p
+       where p.id::text = p_user
+         for no key update;
+      if v_before.organization_id <> p_organization then
+        return 'member_elsewhere';
+      elsif v_before.organization_id is null or v_before.role <> p_role then
+        if v_before.organization_id is not null and p_role = 'member' and left(p_actor, 9) <> 'operator:'
+           and not tollgate.has_another_admin(p_organization, p_user) then
+          return 'last_admin';
+        end if;
+        update public.user_profiles p
+           set organization_id = v_given.organization_id, role = v_given.role
+         where p.id::text = p_user;
+        v_changes := jsonb_build_object('role', jsonb_build_object(
+          'from', case when v_before.organization_id is not null then v_before.role end, 'to', p_role));
+      end if;
+    end if;
+  exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+    return 'app_table_refused';
+  end;
+  if v_changes <> '{}' or left(p_actor, 9) = 'operator:' then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'setMember', 'user:' || p_user, p_reason, v_changes, p_request_id);
+  end if;
+  return 'member_set';
+end
+$function$
+;
+alter function tollgate.set_member(text,text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.set_member(text,text,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.set_sub_limit(p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint)
  RETURNS void

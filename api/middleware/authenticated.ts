@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Operation } from '../../contract/operation.ts';
 import type { Credentials, Membership } from '../../db/credentials.ts';
 import { authenticateOperator } from '../../db/operators.ts';
+import { ID_PATTERN } from '../../domain/ids.ts';
 import { type Caller, mayDo } from '../caller.ts';
 import { problemReply } from '../problemReply.ts';
 import type { RateLimits } from '../rateLimits.ts';
@@ -59,6 +60,8 @@ export function ownOrganization({ credentials, limits }: Authentication, { acces
     const caller = c.get('caller');
     const named = c.req.param('organizationId');
     if (caller.kind === 'operator') {
+      // Whether there is one of this name is found out where it is read or changed.
+      if (!ID_PATTERN.test(named!)) return problemReply(c, 'organization_not_found');
       c.set('organizationId', named!);
       return next();
     }

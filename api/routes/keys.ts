@@ -17,7 +17,7 @@ import {
 import { createKey, findKeys, listKeys, revokeKey, rotateKey } from '../../db/apiKeys.ts';
 import { ID_PATTERN } from '../../domain/ids.ts';
 import type { KeyCreationRefusal, KeyRotationRefusal } from '../../domain/refusals.ts';
-import { actOf } from '../actOf.ts';
+import { actOf, lostRight } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { readKeyCursor, writeKeyCursor } from '../keyCursor.ts';
 import { refuseCursor } from '../listCursor.ts';
@@ -105,7 +105,7 @@ function refuse(
 ): Response {
   switch (outcome) {
     case 'not_an_admin':
-      return problemReply(c, 'admins_only');
+      return problemReply(c, lostRight(c));
     case 'organization_unknown':
       return problemReply(c, 'organization_not_found');
     case 'key_unknown':

@@ -10,7 +10,7 @@ import {
 } from '../../contract/limits.ts';
 import { changeSubLimit, listSubLimits, type WhichLimit } from '../../db/subLimits.ts';
 import type { LimitRefusal } from '../../domain/refusals.ts';
-import { actOf } from '../actOf.ts';
+import { actOf, lostRight } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
@@ -53,7 +53,7 @@ export function limitRoutes(authentication: Authentication) {
 function refuse(c: ApiContext, outcome: LimitRefusal | 'set' | 'lifted'): Response {
   switch (outcome) {
     case 'not_an_admin':
-      return problemReply(c, 'admins_only');
+      return problemReply(c, lostRight(c));
     case 'organization_unknown':
       return problemReply(c, 'organization_not_found');
     case 'limit_unknown':

@@ -6,7 +6,7 @@ import {
   settingsChange,
 } from '../../contract/settings.ts';
 import { changeSettings, settingsOf } from '../../db/settings.ts';
-import { actOf } from '../actOf.ts';
+import { actOf, lostRight } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
@@ -31,7 +31,7 @@ export function settingRoutes(authentication: Authentication) {
       case 'changed':
         return c.json(changed.settings satisfies Settings);
       case 'not_an_admin':
-        return problemReply(c, 'admins_only');
+        return problemReply(c, lostRight(c));
       case 'organization_unknown':
         return problemReply(c, 'organization_not_found');
     }

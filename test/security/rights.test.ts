@@ -66,6 +66,10 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
   await createOperator(superuser, { name: 'rights' });
   await superuser.query('insert into tollgate.test_organizations (organization_id) values ($1)', [organizationId]);
   await superuser.query(
+    `insert into tollgate.organization_origins (organization_id, actor, key, request_hash, answer) values ($1, 'operator:ann', $1, '', '{}')`,
+    [organizationId],
+  );
+  await superuser.query(
     `insert into tollgate.audit_log (organization_id, actor, act, reason) values ($1, 'operator:ann', 'suspendOrganization', 'a test')`,
     [organizationId],
   );
@@ -336,6 +340,7 @@ describe('S10: functions', () => {
 
   /** Who may execute what. A function that is not here may be executed by the ledger alone. */
   const executors: Record<string, string[]> = {
+    adjust_as_operator: ['tollgate_api'],
     admit_job: ['tollgate_api'],
     apply_catalogue: ['tollgate_owner'],
     authenticate_key: ['tollgate_api'],
@@ -364,6 +369,15 @@ describe('S10: functions', () => {
     commit_job: ['tollgate_worker'],
     create_api_key: ['tollgate_owner'],
     create_operator: ['tollgate_owner'],
+    create_organization: ['tollgate_api'],
+    describe_organization: ['tollgate_api'],
+    list_acts: ['tollgate_api'],
+    list_organizations: ['tollgate_api'],
+    record_act: ['tollgate_api'],
+    remove_member: ['tollgate_api'],
+    rename_organization: ['tollgate_api'],
+    reverse_as_operator: ['tollgate_api'],
+    set_member: ['tollgate_api'],
     revoke_operator: ['tollgate_owner'],
     mode_of: ['tollgate_api', 'tollgate_owner'],
     current_organizations: ['tollgate_api', 'tollgate_worker'],
@@ -434,7 +448,7 @@ describe('S10: functions', () => {
     ...['extend_holds', 'grow_holds', 'refund_charge', 'end_hold', 'take_more', 'count_in_limits'],
     ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
     ...['list_holds', 'quote_holds'],
-    ...['may_administer', 'refusals_for'],
+    ...['has_another_admin', 'may_administer', 'refusals_for', 'remove_member', 'set_member'],
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
     ...['authenticate_keys', 'memberships_of', 'create_key', 'rotate_key', 'revoke_key', 'note_key_use', 'tenant_keys'],
