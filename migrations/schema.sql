@@ -3568,21 +3568,26 @@ alter function tollgate.lapse_holds(text,text,timestamp with time zone,timestamp
 
 CREATE OR REPLACE FUNCTION tollgate.list_acts(p_viewer text, p_organization text, p_actor text, p_act text, p_from timestamp with time zone, p_to timestamp with time zone, p_before bigint, p_limit integer)
  RETURNS SETOF tollgate.audit_log
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select l.*
-    from tollgate.audit_log l
-   where left(p_viewer, 9) = 'operator:' and tollgate.may_administer(p_viewer, null)
-     and (p_organization is null or l.organization_id = p_organization)
-     and (p_actor is null or l.actor = p_actor)
-     and (p_act is null or l.act = p_act)
-     and (p_from is null or l.created_at >= p_from)
-     and (p_to is null or l.created_at < p_to)
-     and (p_before is null or l.id < p_before)
-   order by l.id desc
-   limit p_limit
+begin
+  if left(p_viewer, 9) is distinct from 'operator:' or not tollgate.may_administer(p_viewer, null) then
+    return;
+  end if;
+  return query
+    select l.*
+      from tollgate.audit_log l
+     where (p_organization is null or l.organization_id = p_organization)
+       and (p_actor is null or l.actor = p_actor)
+       and (p_act is null or l.act = p_act)
+       and (p_from is null or l.created_at >= p_from)
+       and (p_to is null or l.created_at < p_to)
+       and (p_before is null or l.id < p_before)
+     order by l.id desc
+     limit p_limit;
+end
 $function$
 ;
 alter function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) owner to tollgate_ledger;
