@@ -13,6 +13,7 @@ import { problemReply } from './problemReply.ts';
 import { createRateLimits, type RateLimitConfig } from './rateLimits.ts';
 import type { ApiEnv } from './requestContext.ts';
 import { balanceRoutes } from './routes/balances.ts';
+import { capRoutes } from './routes/caps.ts';
 import { chargeRoutes } from './routes/charges.ts';
 import { healthRoutes } from './routes/health.ts';
 import { holdStepRoutes } from './routes/holdSteps.ts';
@@ -21,6 +22,7 @@ import { jobRoutes } from './routes/jobs.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { quoteRoutes } from './routes/quotes.ts';
 import { statementRoutes } from './routes/statements.ts';
+import { suspensionRoutes } from './routes/suspensions.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { createRowQueue } from './rowQueue.ts';
 import type { Sessions } from './sessions.ts';
@@ -81,6 +83,8 @@ export function createApp({
   app.route('/', balanceRoutes(authentication));
   app.route('/', ledgerRoutes(authentication, config.LEDGER_SIGNING_KEY));
   app.route('/', statementRoutes(authentication));
+  app.route('/', suspensionRoutes(authentication));
+  app.route('/', capRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

@@ -1,4 +1,5 @@
 import { getBalances } from './balances.ts';
+import { setCaps } from './caps.ts';
 import { refundCharge } from './charges.ts';
 import { getLiveness, getReadiness } from './health.ts';
 import {
@@ -19,6 +20,7 @@ import { exportLedger, listLedger, listLedgerHeads } from './ledger.ts';
 import type { Operation } from './operation.ts';
 import { quoteHolds } from './quotes.ts';
 import { getStatements } from './statements.ts';
+import { resumeOrganization, suspendOrganization } from './suspensions.ts';
 import { checkBalance, getTokenStats } from './tokens.ts';
 
 /** Everything that can be asked for over HTTP, in the order of the reference. Who may do what is said by each one's `access`. */
@@ -28,5 +30,6 @@ export const OPERATIONS: readonly Operation[] = [
   ...[placeHold, listHolds, getHold, captureHold, releaseHold, extendHold, growHold],
   ...[captureHolds, releaseHolds, extendHolds, growHolds, quoteHolds, refundCharge],
   ...[getBalances, listLedger, listLedgerHeads, exportLedger, getStatements],
+  ...[suspendOrganization, resumeOrganization, setCaps],
   ...[getLiveness, getReadiness],
 ];
