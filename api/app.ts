@@ -16,6 +16,7 @@ import type { ApiEnv } from './requestContext.ts';
 import { adjustmentRoutes } from './routes/adjustments.ts';
 import { auditRoutes } from './routes/auditLog.ts';
 import { balanceRoutes } from './routes/balances.ts';
+import { capRoutes } from './routes/caps.ts';
 import { chargeRoutes } from './routes/charges.ts';
 import { healthRoutes } from './routes/health.ts';
 import { holdStepRoutes } from './routes/holdSteps.ts';
@@ -29,6 +30,7 @@ import { organizationRoutes } from './routes/organizations.ts';
 import { quoteRoutes } from './routes/quotes.ts';
 import { settingRoutes } from './routes/settings.ts';
 import { statementRoutes } from './routes/statements.ts';
+import { suspensionRoutes } from './routes/suspensions.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { createRowQueue } from './rowQueue.ts';
 import type { Sessions } from './sessions.ts';
@@ -98,6 +100,8 @@ export function createApp({
   app.route('/', memberRoutes(authentication));
   app.route('/', adjustmentRoutes(authentication));
   app.route('/', auditRoutes(authentication));
+  app.route('/', suspensionRoutes(authentication));
+  app.route('/', capRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

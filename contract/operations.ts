@@ -1,6 +1,7 @@
 import { adjustBalance, listAdjustments, reverseAdjustment } from './adjustments.ts';
 import { listAuditLog, listOrganizationAuditLog } from './auditLog.ts';
 import { getBalances } from './balances.ts';
+import { setCaps } from './caps.ts';
 import { refundCharge } from './charges.ts';
 import { getLiveness, getReadiness } from './health.ts';
 import {
@@ -26,6 +27,7 @@ import { createOrganization, getOrganization, listOrganizations, renameOrganizat
 import { quoteHolds } from './quotes.ts';
 import { changeSettings, getSettings } from './settings.ts';
 import { getStatements } from './statements.ts';
+import { resumeOrganization, suspendOrganization } from './suspensions.ts';
 import { checkBalance, getTokenStats } from './tokens.ts';
 
 /** Everything that can be asked for over HTTP, in the order of the reference. Who may do what is said by each one's `access`. */
@@ -40,5 +42,6 @@ export const OPERATIONS: readonly Operation[] = [
   ...[createOrganization, listOrganizations, getOrganization, renameOrganization],
   ...[listMembers, setMember, removeMember, adjustBalance, reverseAdjustment, listAdjustments],
   ...[listAuditLog, listOrganizationAuditLog],
+  ...[suspendOrganization, resumeOrganization, setCaps],
   ...[getLiveness, getReadiness],
 ];

@@ -87,6 +87,11 @@ export const PROBLEMS = {
     title: 'This is not your organization',
     detail: 'Use an API key of the organization that you want to act for, or sign in as one of its members.',
   },
+  organization_not_found: {
+    status: 404,
+    title: 'There is no such organization',
+    detail: 'Check the id of the organization.',
+  },
   job_not_found: {
     status: 404,
     title: 'There is no such job',

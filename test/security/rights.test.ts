@@ -28,6 +28,7 @@ beforeAll(async () => {
   for (const organization of [ours, theirs]) await fillEveryTable(organization);
 });
 afterAll(async () => {
+  await database.superuser.query('delete from tollgate.suspensions');
   await expectInvariants(database.superuser);
   await database.drop();
 });
@@ -71,6 +72,11 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
   );
   await superuser.query(
     `insert into tollgate.audit_log (organization_id, actor, act, reason) values ($1, 'operator:ann', 'suspendOrganization', 'a test')`,
+    [organizationId],
+  );
+  // By hand: of an organization that is suspended these tests could show little.
+  await superuser.query(
+    `insert into tollgate.suspensions (organization_id, since, reason, actor) values ($1, now(), 'a test', 'operator:ann')`,
     [organizationId],
   );
   // What was told of all this is on its way to somebody.
@@ -188,6 +194,7 @@ describe('S3: every table', () => {
     'tollgate.refunded_charges',
     'tollgate.refunds',
     'tollgate.sub_limits',
+    'tollgate.suspensions',
     'tollgate.usage_sources',
     'tollgate.ledger_seals',
     'tollgate.test_organizations',
@@ -397,6 +404,10 @@ describe('S10: functions', () => {
     refund_charge: ['tollgate_api'],
     adjust_balance: ['tollgate_owner'],
     reverse_adjustment: ['tollgate_owner'],
+    // Operators' acts: these look up whether the caller is one.
+    suspend_organization: ['tollgate_api'],
+    resume_organization: ['tollgate_api'],
+    set_caps: ['tollgate_api'],
     set_capture_rule: ['tollgate_owner'],
     set_sub_limit: ['tollgate_owner'],
     job_to_run: ['tollgate_worker'],
