@@ -20,8 +20,10 @@ import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { quoteRoutes } from './routes/quotes.ts';
+import { retentionRoutes } from './routes/retention.ts';
 import { statementRoutes } from './routes/statements.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { usageRoutes } from './routes/usage.ts';
 import { createRowQueue } from './rowQueue.ts';
 import type { Sessions } from './sessions.ts';
 import { troubleOf } from './troubleOf.ts';
@@ -81,6 +83,8 @@ export function createApp({
   app.route('/', balanceRoutes(authentication));
   app.route('/', ledgerRoutes(authentication, config.LEDGER_SIGNING_KEY));
   app.route('/', statementRoutes(authentication));
+  app.route('/', usageRoutes(authentication));
+  app.route('/', retentionRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

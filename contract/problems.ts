@@ -102,6 +102,16 @@ export const PROBLEMS = {
     title: 'There is no such charge',
     detail: 'Check the id of the charge, and that your organization is the one that was charged.',
   },
+  usage_not_found: {
+    status: 404,
+    title: 'There is no such line in the usage log',
+    detail: 'Check the id of the line, and that your organization is the one that was charged.',
+  },
+  organization_not_found: {
+    status: 404,
+    title: 'There is no such organization',
+    detail: 'Check the id of the organization.',
+  },
   route_not_found: {
     status: 404,
     title: 'There is nothing at this address',

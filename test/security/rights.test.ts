@@ -7,6 +7,7 @@ import { admitJob, beginJob, commitJob, recordAttempt, storeResult } from '../..
 import { createOperator } from '../../db/operators.ts';
 import { claimDeliveries, registerSubscriber } from '../../db/outbox.ts';
 import { createPool } from '../../db/pool.ts';
+import { setRetention } from '../../db/retention.ts';
 import { sealLedger } from '../../db/seals.ts';
 import { readAs } from '../../db/tenant.ts';
 import { databaseUrls } from '../../dev/databaseUrls.ts';
@@ -69,6 +70,13 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
     `insert into tollgate.audit_log (organization_id, actor, act, reason) values ($1, 'operator:ann', 'suspendOrganization', 'a test')`,
     [organizationId],
   );
+  await setRetention(api, {
+    organizationId,
+    actor: `user:${organizationId}-admin`,
+    retention: { promptDays: 30, resultDays: null, idempotencyDays: 90 },
+    reason: null,
+    requestId: 'rights',
+  });
   // What was told of all this is on its way to somebody.
   await registerSubscriber(worker, 'rights', ['job_ended']);
   await claimDeliveries(worker, { subscriber: 'rights', lanes: 1, eventsPerLane: 1, leaseMs: 1 });
@@ -170,6 +178,7 @@ describe('S3: every table', () => {
     'tollgate.adjustments',
     'tollgate.audit_log',
     'tollgate.balances',
+    'tollgate.billing_cycles',
     'tollgate.charges',
     'tollgate.debts',
     'tollgate.grants',
@@ -183,6 +192,7 @@ describe('S3: every table', () => {
     'tollgate.organization_rules',
     'tollgate.refunded_charges',
     'tollgate.refunds',
+    'tollgate.retention_settings',
     'tollgate.sub_limits',
     'tollgate.usage_sources',
     'tollgate.ledger_seals',
@@ -338,6 +348,7 @@ describe('S10: functions', () => {
   const executors: Record<string, string[]> = {
     admit_job: ['tollgate_api'],
     apply_catalogue: ['tollgate_owner'],
+    apply_retention: ['tollgate_worker'],
     authenticate_key: ['tollgate_api'],
     authenticate_operator: ['tollgate_api'],
     // Behind the view ai_tokens, for all who may read it; none of the first two can name it, having no usage of its schema.
@@ -367,11 +378,14 @@ describe('S10: functions', () => {
     hold_tokens: ['tollgate_api'],
     // Both see the balances of a tenant that was named, and nothing else.
     list_holds: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    list_usage: ['tollgate_api'],
     quote_holds: ['tollgate_api'],
     refund_charge: ['tollgate_api'],
     adjust_balance: ['tollgate_owner'],
     reverse_adjustment: ['tollgate_owner'],
     set_capture_rule: ['tollgate_owner'],
+    set_retention: ['tollgate_api'],
     set_sub_limit: ['tollgate_owner'],
     job_to_run: ['tollgate_worker'],
     mark_delivered: ['tollgate_worker'],
@@ -391,9 +405,13 @@ describe('S10: functions', () => {
     skip_delivery: ['tollgate_owner'],
     store_result: ['tollgate_worker'],
     token_stats: ['tollgate_api'],
+    // Reads no row.
+    usage_buckets: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    usage_series: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
   };
-  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries'];
+  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries', 'list_usage', 'usage_series'];
   /** Behind these stands a caller who is checked, or a trigger that rights guard. Every other function has its caller's rights. */
   const definers = [
     ...Object.keys(executors).filter((name) => !INVOKERS.includes(name)),
@@ -421,7 +439,7 @@ describe('S10: functions', () => {
     ...['store_result', 'token_stats', 'withdraw_job'],
     ...['extend_holds', 'grow_holds', 'refund_charge', 'end_hold', 'take_more', 'count_in_limits'],
     ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
-    ...['list_holds', 'quote_holds'],
+    ...['list_holds', 'quote_holds', 'list_usage', 'usage_series', 'apply_retention', 'set_retention'],
     ...['may_administer', 'refusals_for'],
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
@@ -445,7 +463,7 @@ describe('S10: functions', () => {
   ];
 
   /** Reads a page in the order of an index, and must not read everything to sort it. */
-  const ordered = ['list_holds'];
+  const ordered = ['list_holds', 'list_usage', 'apply_retention'];
 
   interface FunctionRow {
     name: string;
