@@ -28,10 +28,12 @@ import { limitRoutes } from './routes/limits.ts';
 import { memberRoutes } from './routes/members.ts';
 import { organizationRoutes } from './routes/organizations.ts';
 import { quoteRoutes } from './routes/quotes.ts';
+import { retentionRoutes } from './routes/retention.ts';
 import { settingRoutes } from './routes/settings.ts';
 import { statementRoutes } from './routes/statements.ts';
 import { suspensionRoutes } from './routes/suspensions.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { usageRoutes } from './routes/usage.ts';
 import { createRowQueue } from './rowQueue.ts';
 import type { Sessions } from './sessions.ts';
 import { troubleOf } from './troubleOf.ts';
@@ -102,6 +104,8 @@ export function createApp({
   app.route('/', auditRoutes(authentication));
   app.route('/', suspensionRoutes(authentication));
   app.route('/', capRoutes(authentication));
+  app.route('/', usageRoutes(authentication));
+  app.route('/', retentionRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

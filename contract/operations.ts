@@ -25,10 +25,12 @@ import { listMembers, removeMember, setMember } from './members.ts';
 import type { Operation } from './operation.ts';
 import { createOrganization, getOrganization, listOrganizations, renameOrganization } from './organizations.ts';
 import { quoteHolds } from './quotes.ts';
+import { getRetention, setRetention } from './retention.ts';
 import { changeSettings, getSettings } from './settings.ts';
 import { getStatements } from './statements.ts';
 import { resumeOrganization, suspendOrganization } from './suspensions.ts';
 import { checkBalance, getTokenStats } from './tokens.ts';
+import { exportUsage, getUsage, getUsageSources, listUsage } from './usage.ts';
 
 /** Everything that can be asked for over HTTP, in the order of the reference. Who may do what is said by each one's `access`. */
 export const OPERATIONS: readonly Operation[] = [
@@ -43,5 +45,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...[listMembers, setMember, removeMember, adjustBalance, reverseAdjustment, listAdjustments],
   ...[listAuditLog, listOrganizationAuditLog],
   ...[suspendOrganization, resumeOrganization, setCaps],
+  ...[getUsage, listUsage, exportUsage, getUsageSources],
+  ...[getRetention, setRetention],
   ...[getLiveness, getReadiness],
 ];

@@ -117,10 +117,10 @@ export const PROBLEMS = {
     title: 'There is no such limit',
     detail: 'List the limits to see which there are. Nothing was changed.',
   },
-  organization_not_found: {
+  usage_not_found: {
     status: 404,
-    title: 'There is no such organization',
-    detail: 'Check the id of the organization.',
+    title: 'There is no such line in the usage log',
+    detail: 'Check the id of the line, and that your organization is the one that was charged.',
   },
   member_not_found: {
     status: 404,

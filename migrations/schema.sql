@@ -339,8 +339,12 @@ create policy auditor_reads_cycles on tollgate.billing_cycles for select to toll
 create policy ledger_sees_cycles on tollgate.billing_cycles for all to tollgate_ledger
   using (true)
   with check (true);
+create policy tenant_reads_cycles on tollgate.billing_cycles for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.billing_cycles to tollgate_api;
 grant select on tollgate.billing_cycles to tollgate_auditor;
 grant insert, select, update on tollgate.billing_cycles to tollgate_ledger;
+grant select on tollgate.billing_cycles to tollgate_worker;
 
 create table tollgate.catalogue_allowances (
   version integer not null,
@@ -654,6 +658,7 @@ create table tollgate.idempotency_records (
   constraint idempotency_records_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint idempotency_records_key_is_bounded CHECK (((length(key) >= 1) AND (length(key) <= 255)))
 );
+CREATE INDEX idempotency_records_age_idx ON tollgate.idempotency_records USING btree (((organization_id || '/'::text)), created_at);
 alter table tollgate.idempotency_records enable row level security;
 alter table tollgate.idempotency_records force row level security;
 create policy auditor_reads_records on tollgate.idempotency_records for select to tollgate_auditor
@@ -701,7 +706,7 @@ create table tollgate.jobs (
   state text not null default 'admitted'::text,
   principal text not null,
   idempotency_key text not null,
-  input jsonb not null,
+  input jsonb,
   result jsonb,
   usage jsonb,
   end_code text,
@@ -713,19 +718,25 @@ create table tollgate.jobs (
   cancel_requested_at timestamp with time zone,
   delivered_at timestamp with time zone,
   ended_at timestamp with time zone,
+  input_erased_at timestamp with time zone,
+  result_erased_at timestamp with time zone,
   constraint jobs_pkey PRIMARY KEY (organization_id, id),
   constraint jobs_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint jobs_organization_id_hold_id_fkey FOREIGN KEY (organization_id, hold_id) REFERENCES tollgate.holds(organization_id, id),
+  constraint jobs_are_erased_after_their_end CHECK ((((input_erased_at IS NULL) OR (ended_at IS NOT NULL)) AND ((result_erased_at IS NULL) OR ((state = 'charged'::text) AND (result IS NULL))))),
   constraint jobs_debt_within_quote CHECK (((debt >= 0) AND (debt <= tokens))),
-  constraint jobs_delivered_means_a_stored_result CHECK (((state = ANY (ARRAY['delivered'::text, 'charged'::text])) = (result IS NOT NULL))),
+  constraint jobs_delivered_means_a_stored_result CHECK (((state = ANY (ARRAY['delivered'::text, 'charged'::text])) = ((result IS NOT NULL) OR (result_erased_at IS NOT NULL)))),
   constraint jobs_end_is_dated CHECK (((state = ANY (ARRAY['charged'::text, 'refunded'::text, 'withdrawn'::text, 'refused'::text])) = (ended_at IS NOT NULL))),
   constraint jobs_end_without_charge_says_why CHECK (((state = ANY (ARRAY['refunded'::text, 'withdrawn'::text, 'refused'::text])) = (end_code IS NOT NULL))),
+  constraint jobs_have_their_input_until_it_is_erased CHECK (((input IS NULL) = (input_erased_at IS NOT NULL))),
   constraint jobs_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
   constraint jobs_quote_is_positive CHECK ((tokens > 0)),
   constraint jobs_state_is_known CHECK ((state = ANY (ARRAY['admitted'::text, 'running'::text, 'delivered'::text, 'charged'::text, 'refunded'::text, 'withdrawn'::text, 'refused'::text]))),
   constraint jobs_time_budget_is_positive CHECK ((time_budget > '00:00:00'::interval))
 ) with (fillfactor=70);
+CREATE INDEX jobs_inputs_idx ON tollgate.jobs USING btree (organization_id, ended_at) WHERE ((ended_at IS NOT NULL) AND (input_erased_at IS NULL));
 CREATE INDEX jobs_newest_idx ON tollgate.jobs USING btree (organization_id, created_at DESC, id DESC);
+CREATE INDEX jobs_results_idx ON tollgate.jobs USING btree (organization_id, ended_at) WHERE ((state = 'charged'::text) AND (result_erased_at IS NULL));
 CREATE INDEX jobs_unended_idx ON tollgate.jobs USING btree (created_at) WHERE (ended_at IS NULL);
 CREATE INDEX jobs_unended_of_organization_idx ON tollgate.jobs USING btree (((organization_id || '/'::text))) WHERE (ended_at IS NULL);
 CREATE TRIGGER jobs_move_along_arrows BEFORE UPDATE OF state ON tollgate.jobs FOR EACH ROW WHEN (old.state <> new.state) EXECUTE FUNCTION tollgate.check_job_arrow();
@@ -977,6 +988,29 @@ grant select on tollgate.refunds to tollgate_api;
 grant select on tollgate.refunds to tollgate_auditor;
 grant insert, select on tollgate.refunds to tollgate_ledger;
 grant select on tollgate.refunds to tollgate_worker;
+
+create table tollgate.retention_settings (
+  organization_id text not null,
+  prompt_days integer,
+  result_days integer,
+  idempotency_days integer not null default 90,
+  constraint retention_settings_pkey PRIMARY KEY (organization_id),
+  constraint retention_settings_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint retention_settings_are_days CHECK ((((prompt_days >= 1) AND (prompt_days <= 3650)) AND ((result_days >= 1) AND (result_days <= 3650)) AND ((idempotency_days >= 1) AND (idempotency_days <= 3650))))
+);
+alter table tollgate.retention_settings enable row level security;
+alter table tollgate.retention_settings force row level security;
+create policy auditor_reads_retention on tollgate.retention_settings for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_retention on tollgate.retention_settings for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_retention on tollgate.retention_settings for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.retention_settings to tollgate_api;
+grant select on tollgate.retention_settings to tollgate_auditor;
+grant insert, select, update on tollgate.retention_settings to tollgate_ledger;
+grant select on tollgate.retention_settings to tollgate_worker;
 
 create table tollgate.sub_limits (
   organization_id text not null,
@@ -1648,6 +1682,93 @@ $function$
 ;
 alter function tollgate.apply_catalogue(text,jsonb) owner to tollgate_ledger;
 grant execute on function tollgate.apply_catalogue(text,jsonb) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.apply_retention(p_after text, p_limit integer)
+ RETURNS TABLE(next_organization text, is_last boolean, organizations integer, inputs integer, results integer, records integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now    constant timestamptz := clock_timestamp();
+  v_left   integer := p_limit;
+  v_count  integer;
+  v_of     record;
+begin
+  is_last := false; organizations := 0; inputs := 0; results := 0; records := 0;
+  next_organization := p_after;
+  for v_of in
+    select o.id, s.prompt_days, s.result_days, coalesce(s.idempotency_days, 90) as idempotency_days
+      from public.organizations o
+      left join tollgate.retention_settings s on s.organization_id = o.id
+     where o.id > coalesce(p_after, '')
+     order by o.id
+     limit p_limit
+  loop
+    if v_of.prompt_days is not null then
+      update tollgate.jobs j
+         set input = null, input_erased_at = v_now
+       where j.organization_id = v_of.id
+         and j.id = any (array(
+           select d.id
+             from tollgate.jobs d
+            where d.organization_id = v_of.id and d.ended_at is not null and d.input_erased_at is null
+              and d.ended_at < v_now - make_interval(hours => 24 * v_of.prompt_days)
+            order by d.ended_at
+            limit v_left
+              for no key update skip locked));
+      get diagnostics v_count = row_count;
+      inputs := inputs + v_count; v_left := v_left - v_count;
+    end if;
+
+    if v_of.result_days is not null then
+      update tollgate.jobs j
+         set result = null, result_erased_at = v_now
+       where j.organization_id = v_of.id
+         and j.id = any (array(
+           select d.id
+             from tollgate.jobs d
+            where d.organization_id = v_of.id and d.state = 'charged' and d.result_erased_at is null
+              and d.ended_at < v_now - make_interval(hours => 24 * v_of.result_days)
+            order by d.ended_at
+            limit v_left
+              for no key update skip locked));
+      get diagnostics v_count = row_count;
+      results := results + v_count; v_left := v_left - v_count;
+    end if;
+
+    delete from tollgate.idempotency_records r
+     where r.organization_id = v_of.id
+       and r.key = any (array(
+         select d.key
+           from tollgate.idempotency_records d
+          where d.organization_id || '/' = v_of.id || '/' and d.created_at < v_now - make_interval(hours => 24 * v_of.idempotency_days)
+            and not exists (select from tollgate.jobs j where j.organization_id = v_of.id and j.id = d.job_id and j.ended_at is null)
+          order by d.created_at
+          limit v_left
+            for update of d skip locked));
+    get diagnostics v_count = row_count;
+    records := records + v_count; v_left := v_left - v_count;
+
+    -- There may be more of this one: the next page begins with it again.
+    if v_left = 0 then
+      return next;
+      return;
+    end if;
+    organizations := organizations + 1;
+    next_organization := v_of.id;
+  end loop;
+
+  is_last := organizations < p_limit;
+  return next;
+end
+$function$
+;
+alter function tollgate.apply_retention(text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.apply_retention(text,integer) to tollgate_worker;
 
 CREATE OR REPLACE FUNCTION tollgate.authenticate_key(p_key_hash bytea)
  RETURNS TABLE(id text, organization_id text, scopes text[])
@@ -2357,6 +2478,68 @@ end
 $function$
 ;
 alter function tollgate.claim_key(text,text,bytea,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.clock_change(p_after timestamp with time zone, p_until timestamp with time zone, p_time_zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_offset constant interval := tollgate.clock_offset(p_after, p_time_zone);
+  v_low    timestamptz := p_after;
+  v_high   timestamptz := p_until;
+  v_middle timestamptz;
+begin
+  while v_high - v_low > interval '1 microsecond' loop
+    v_middle := v_low + (v_high - v_low) / 2;
+    if tollgate.clock_offset(v_middle, p_time_zone) = v_offset then
+      v_low := v_middle;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_high;
+end
+$function$
+;
+alter function tollgate.clock_change(timestamp with time zone,timestamp with time zone,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.clock_offset(p_at timestamp with time zone, p_time_zone text)
+ RETURNS interval
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select (p_at at time zone p_time_zone) - (p_at at time zone 'UTC')
+$function$
+;
+alter function tollgate.clock_offset(timestamp with time zone,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.clock_reaches(p_clock timestamp without time zone, p_time_zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_as_utc constant timestamptz := p_clock at time zone 'UTC';
+  v_before constant interval := tollgate.clock_offset(v_as_utc - interval '36 hours', p_time_zone);
+  v_by_old constant timestamptz := v_as_utc - v_before;
+  v_after  constant interval := tollgate.clock_offset(v_by_old, p_time_zone);
+  v_by_new constant timestamptz := v_as_utc - v_after;
+begin
+  if v_after = v_before then
+    return v_by_old;
+  elsif v_after < v_before or tollgate.clock_offset(v_by_new, p_time_zone) = v_after then
+    return v_by_new;
+  end if;
+  -- Skipped: by the new clock it would have been before the change, by the old one after it.
+  return tollgate.clock_change(v_by_new, v_by_old, p_time_zone);
+end
+$function$
+;
+alter function tollgate.clock_reaches(timestamp without time zone,text) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.commit_job(p_organization text, p_job text)
  RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, debt bigint)
@@ -3764,6 +3947,44 @@ $function$
 ;
 alter function tollgate.list_sub_limits(text,integer) owner to tollgate_ledger;
 grant execute on function tollgate.list_sub_limits(text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_usage(p_organization text, p_is_newest boolean, p_from timestamp with time zone, p_to timestamp with time zone, p_after_at timestamp with time zone, p_after_id bigint, p_feature text, p_token_type text, p_user text, p_key text, p_limit integer)
+ RETURNS SETOF public.ai_token_usage_log
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+  if p_is_newest then
+    return query
+      select l.*
+        from public.ai_token_usage_log l
+       where l.organization_id = p_organization
+         and l.created_at >= coalesce(p_from, '-infinity') and l.created_at < coalesce(p_to, 'infinity')
+         and (l.created_at, l.id) < (coalesce(p_after_at, 'infinity'), coalesce(p_after_id, 0))
+         and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+         and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)
+       order by l.created_at desc, l.id desc
+       limit p_limit;
+  else
+    return query
+      select l.*
+        from public.ai_token_usage_log l
+       where l.organization_id = p_organization
+         and l.created_at >= coalesce(p_from, '-infinity') and l.created_at < coalesce(p_to, 'infinity')
+         and (l.created_at, l.id) > (coalesce(p_after_at, '-infinity'), coalesce(p_after_id, 0))
+         and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+         and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)
+       order by l.created_at, l.id
+       limit p_limit;
+  end if;
+end
+$function$
+;
+alter function tollgate.list_usage(text,boolean,timestamp with time zone,timestamp with time zone,timestamp with time zone,bigint,text,text,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_usage(text,boolean,timestamp with time zone,timestamp with time zone,timestamp with time zone,bigint,text,text,text,text,integer) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.live_grants(p_organizations text[], p_token_types text[], p_burn_orders text[], OUT numbers integer[], OUT grant_ids bigint[], OUT remaining bigint[])
  RETURNS record
@@ -5799,6 +6020,43 @@ $function$
 alter function tollgate.set_member(text,text,text,text,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.set_member(text,text,text,text,text,text) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.set_retention(p_organization text, p_actor text, p_prompt_days integer, p_result_days integer, p_idempotency_days integer, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_before tollgate.retention_settings;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+
+  insert into tollgate.retention_settings (organization_id) values (p_organization) on conflict (organization_id) do nothing;
+  select s.* into strict v_before from tollgate.retention_settings s where s.organization_id = p_organization for update;
+  if (v_before.prompt_days, v_before.result_days, v_before.idempotency_days) is not distinct from (p_prompt_days, p_result_days, p_idempotency_days) then
+    return 'unchanged';
+  end if;
+  update tollgate.retention_settings s
+     set prompt_days = p_prompt_days, result_days = p_result_days, idempotency_days = p_idempotency_days
+   where s.organization_id = p_organization;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'setRetention', p_organization, p_reason,
+          jsonb_build_object(
+            'before', jsonb_build_object('promptDays', v_before.prompt_days, 'resultDays', v_before.result_days, 'idempotencyDays', v_before.idempotency_days),
+            'after',  jsonb_build_object('promptDays', p_prompt_days, 'resultDays', p_result_days, 'idempotencyDays', p_idempotency_days)),
+          p_request_id);
+  return 'set';
+end
+$function$
+;
+alter function tollgate.set_retention(text,text,integer,integer,integer,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.set_retention(text,text,integer,integer,integer,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.set_sub_limit(p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint)
  RETURNS void
  LANGUAGE plpgsql
@@ -6266,6 +6524,66 @@ end
 $function$
 ;
 alter function tollgate.types_of_holds(text[],text[],text[]) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.usage_buckets(p_from timestamp with time zone, p_to timestamp with time zone, p_interval text, p_time_zone text, p_most integer)
+ RETURNS timestamp with time zone[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_starts timestamptz[] := '{}';
+  v_at     timestamptz := p_from;
+  v_clock  timestamp;
+  v_next   timestamptz;
+begin
+  while v_at < p_to and cardinality(v_starts) <= p_most loop
+    v_starts := v_starts || v_at;
+    v_clock := date_trunc(p_interval, v_at at time zone p_time_zone);
+    if p_interval = 'hour' then
+      v_next := v_at + (v_clock + interval '1 hour' - (v_at at time zone p_time_zone));
+      if tollgate.clock_offset(v_next - interval '1 microsecond', p_time_zone) <> tollgate.clock_offset(v_at, p_time_zone) then
+        v_next := tollgate.clock_change(v_at, v_next, p_time_zone);
+      end if;
+    else
+      -- More than once where the day was skipped, or where v_at lies in time that came again.
+      loop
+        v_clock := v_clock + ('1 ' || p_interval)::interval;
+        v_next := tollgate.clock_reaches(v_clock, p_time_zone);
+        exit when v_next > v_at;
+      end loop;
+    end if;
+    v_at := v_next;
+  end loop;
+  return v_starts;
+end
+$function$
+;
+alter function tollgate.usage_buckets(timestamp with time zone,timestamp with time zone,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.usage_buckets(timestamp with time zone,timestamp with time zone,text,text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.usage_series(p_organization text, p_from timestamp with time zone, p_to timestamp with time zone, p_starts timestamp with time zone[], p_by text, p_feature text, p_token_type text, p_user text, p_key text)
+ RETURNS TABLE(bucket integer, grouped_by text, tokens bigint, refunded bigint, charges bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select u.bucket, u.grouped_by, sum(u.tokens_deducted)::bigint, coalesce(- sum(u.tokens_deducted) filter (where u.tokens_deducted < 0), 0)::bigint,
+         count(*) filter (where u.tokens_deducted > 0)
+    from (select width_bucket(l.created_at, p_starts) as bucket,
+                 case p_by when 'feature' then l.feature_used when 'tokenType' then l.token_type when 'user' then l.user_id
+                           when 'key' then substring(l.principal from '^key:(.*)$') end as grouped_by,
+                 l.tokens_deducted
+            from public.ai_token_usage_log l
+           where l.organization_id = p_organization and l.created_at >= p_from and l.created_at < p_to
+             and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+             and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)) u
+   group by u.bucket, u.grouped_by
+$function$
+;
+alter function tollgate.usage_series(text,timestamp with time zone,timestamp with time zone,timestamp with time zone[],text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.usage_series(text,timestamp with time zone,timestamp with time zone,timestamp with time zone[],text,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.usual_caps(OUT open_holds integer, OUT open_jobs integer)
  RETURNS record

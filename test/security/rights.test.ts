@@ -7,6 +7,7 @@ import { admitJob, beginJob, commitJob, recordAttempt, storeResult } from '../..
 import { createOperator } from '../../db/operators.ts';
 import { claimDeliveries, registerSubscriber } from '../../db/outbox.ts';
 import { createPool } from '../../db/pool.ts';
+import { setRetention } from '../../db/retention.ts';
 import { sealLedger } from '../../db/seals.ts';
 import { readAs } from '../../db/tenant.ts';
 import { databaseUrls } from '../../dev/databaseUrls.ts';
@@ -79,6 +80,13 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
     `insert into tollgate.suspensions (organization_id, since, reason, actor) values ($1, now(), 'a test', 'operator:ann')`,
     [organizationId],
   );
+  await setRetention(api, {
+    organizationId,
+    actor: `user:${organizationId}-admin`,
+    retention: { promptDays: 30, resultDays: null, idempotencyDays: 90 },
+    reason: null,
+    requestId: 'rights',
+  });
   // What was told of all this is on its way to somebody.
   await registerSubscriber(worker, 'rights', ['job_ended']);
   await claimDeliveries(worker, { subscriber: 'rights', lanes: 1, eventsPerLane: 1, leaseMs: 1 });
@@ -180,6 +188,7 @@ describe('S3: every table', () => {
     'tollgate.adjustments',
     'tollgate.audit_log',
     'tollgate.balances',
+    'tollgate.billing_cycles',
     'tollgate.charges',
     'tollgate.debts',
     'tollgate.grants',
@@ -193,6 +202,7 @@ describe('S3: every table', () => {
     'tollgate.organization_rules',
     'tollgate.refunded_charges',
     'tollgate.refunds',
+    'tollgate.retention_settings',
     'tollgate.sub_limits',
     'tollgate.suspensions',
     'tollgate.usage_sources',
@@ -350,6 +360,7 @@ describe('S10: functions', () => {
     adjust_as_operator: ['tollgate_api'],
     admit_job: ['tollgate_api'],
     apply_catalogue: ['tollgate_owner'],
+    apply_retention: ['tollgate_worker'],
     authenticate_key: ['tollgate_api'],
     authenticate_keys: ['tollgate_api'],
     change_settings: ['tollgate_api'],
@@ -400,6 +411,8 @@ describe('S10: functions', () => {
     hold_tokens: ['tollgate_api'],
     // Both see the balances of a tenant that was named, and nothing else.
     list_holds: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    list_usage: ['tollgate_api'],
     quote_holds: ['tollgate_api'],
     refund_charge: ['tollgate_api'],
     adjust_balance: ['tollgate_owner'],
@@ -409,6 +422,7 @@ describe('S10: functions', () => {
     resume_organization: ['tollgate_api'],
     set_caps: ['tollgate_api'],
     set_capture_rule: ['tollgate_owner'],
+    set_retention: ['tollgate_api'],
     set_sub_limit: ['tollgate_owner'],
     job_to_run: ['tollgate_worker'],
     mark_delivered: ['tollgate_worker'],
@@ -428,9 +442,14 @@ describe('S10: functions', () => {
     skip_delivery: ['tollgate_owner'],
     store_result: ['tollgate_worker'],
     token_stats: ['tollgate_api'],
+    // Reads no row.
+    usage_buckets: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    usage_series: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
   };
   const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries', 'settings_of'];
+  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries', 'list_usage', 'usage_series'];
   /** Behind these stands a caller who is checked, or a trigger that rights guard. Every other function has its caller's rights. */
   const definers = [
     ...Object.keys(executors).filter((name) => !INVOKERS.includes(name)),
@@ -460,6 +479,8 @@ describe('S10: functions', () => {
     ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
     ...['list_holds', 'quote_holds'],
     ...['has_another_admin', 'may_administer', 'refusals_for', 'remove_member', 'set_member'],
+    ...['list_holds', 'quote_holds', 'list_usage', 'usage_series', 'apply_retention', 'set_retention'],
+    ...['may_administer', 'refusals_for'],
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
     ...['authenticate_keys', 'memberships_of', 'create_key', 'rotate_key', 'revoke_key', 'note_key_use', 'tenant_keys'],
@@ -485,7 +506,7 @@ describe('S10: functions', () => {
   ];
 
   /** Reads a page in the order of an index, and must not read everything to sort it. */
-  const ordered = ['list_holds'];
+  const ordered = ['list_holds', 'list_usage', 'apply_retention'];
 
   interface FunctionRow {
     name: string;
