@@ -540,6 +540,13 @@ export const CHECKS: readonly Check[] = [
              where due.at < b.next_change_at or due.at < b.settled_through`,
   },
   {
+    name: 'low balance',
+    sentence: 'A balance counts as low exactly while it lies below its threshold.',
+    query: `select b.organization_id, b.token_type, b.available, b.low_threshold, b.is_low
+              from ${BALANCES} b
+             where b.is_low <> coalesce(b.available < b.low_threshold, false)`,
+  },
+  {
     name: 'I10 charged',
     sentence: 'A charged job has a result, and exactly its tokens were charged: captured, or a debt.',
     query: `with ${BY_JOB}

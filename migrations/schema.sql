@@ -3263,6 +3263,7 @@ end
 $function$
 ;
 alter function tollgate.live_grants(text[],text[],text[]) owner to tollgate_ledger;
+grant execute on function tollgate.live_grants(text[],text[],text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.lock_balances(p_organizations text[], p_token_types text[])
  RETURNS timestamp with time zone

@@ -364,6 +364,7 @@ describe('S10: functions', () => {
     hold_tokens: ['tollgate_api'],
     // Both see the balances of a tenant that was named, and nothing else.
     list_holds: ['tollgate_api'],
+    live_grants: ['tollgate_api'],
     quote_holds: ['tollgate_api'],
     refund_charge: ['tollgate_api'],
     adjust_balance: ['tollgate_owner'],
@@ -390,7 +391,7 @@ describe('S10: functions', () => {
     token_stats: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
   };
-  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries'];
+  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries', 'live_grants'];
   /** Behind these stands a caller who is checked, or a trigger that rights guard. Every other function has its caller's rights. */
   const definers = [
     ...Object.keys(executors).filter((name) => !INVOKERS.includes(name)),
