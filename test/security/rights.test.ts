@@ -439,7 +439,7 @@ describe('S10: functions', () => {
       'return_slices',
       'types_of_holds',
     ],
-    ...['place_lone_hold', 'end_lone_hold'],
+    ...['place_lone_hold', 'end_lone_hold', 'list_holds'],
   ];
 
   /** Reads a page in the order of an index, and must not read everything to sort it. */
