@@ -559,6 +559,13 @@ export const CHECKS: readonly Check[] = [
              where b.is_suspended <> (s.organization_id is not null) or b.most_open_holds <> r.most_open_holds`,
   },
   {
+    name: 'low balance',
+    sentence: 'A balance counts as low exactly while it lies below its threshold.',
+    query: `select b.organization_id, b.token_type, b.available, b.low_threshold, b.is_low
+              from ${BALANCES} b
+             where b.is_low <> coalesce(b.available < b.low_threshold, false)`,
+  },
+  {
     name: 'I10 charged',
     sentence:
       'A charged job has a result, or had one that was erased, and exactly its tokens were charged: captured, or a debt.',

@@ -2892,6 +2892,7 @@ CREATE OR REPLACE FUNCTION tollgate.deduct_tokens(p_organization text, p_princip
 AS $function$
 #variable_conflict use_column
 declare
+  c_lifetime   constant interval := interval '1 minute';
   v_claim      record;
   v_hold       record;
   v_end        record;
@@ -2927,10 +2928,14 @@ begin
    where f.feature = p_feature;
   token_type := v_token_type; tokens := v_tokens;
 
-  -- The expiry is never reached: the capture follows in the same transaction.
-  select h.* into strict v_hold
-    from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
-                              array[interval '1 minute'], array[p_principal], array[null::text], array[null::text], 'charge') h;
+  -- The expiry is never reached: the capture follows in the same transaction. The short way first, as a lone hold takes it.
+  select 'held' as outcome, false as is_repeat, l.token_type, l.available, l.expires_at into v_hold
+    from tollgate.place_lone_hold(p_organization, p_hold, p_feature, v_tokens, c_lifetime, p_principal) l;
+  if not found then
+    select h.outcome, h.is_repeat, h.token_type, h.available, h.expires_at into strict v_hold
+      from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
+                                array[c_lifetime], array[p_principal], array[null::text], array[null::text], 'charge') h;
+  end if;
   available := v_hold.available;
   -- The feature's own, or the one that it fell back to.
   v_token_type := coalesce(v_hold.token_type, v_token_type); token_type := v_token_type;
@@ -2948,9 +2953,9 @@ begin
     return;
   end if;
 
-  select h.* into strict v_end
-    from tollgate.end_holds(array[p_organization], array[p_hold], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
-                            array[p_principal], array[p_metadata], false) h;
+  -- At the instant of the hold, on the balance that it has locked.
+  select e.* into strict v_end
+    from tollgate.end_hold(p_organization, p_hold, 'capture', null, null, true, p_principal, p_metadata, v_hold.expires_at - c_lifetime) e;
   if v_end.outcome <> 'captured' then
     raise exception 'tollgate: the hold of a deduction is %', v_end.outcome;
   end if;
@@ -3857,40 +3862,69 @@ $function$
 alter function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) owner to tollgate_ledger;
 grant execute on function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) to tollgate_api;
 
-CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text, p_feature text, p_expires_at timestamp with time zone, p_id text, p_limit integer)
- RETURNS TABLE(ordinal integer, hold_id text, looked_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text, p_feature text, p_expires_at timestamp with time zone, p_id text, p_limit integer, p_walk integer)
+ RETURNS TABLE(ordinal integer, hold_id text, looked_at timestamp with time zone, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 #variable_conflict use_column
 declare
-  v_now timestamptz := clock_timestamp();
+  v_now       timestamptz := clock_timestamp();
+  v_above     timestamptz := case p_state when 'held' then v_now else '-infinity' end;
+  v_type      text;
+  v_hold      record;
+  v_looked_at integer;
+  v_found     integer;
+  v_at        timestamptz;
+  v_ids       text[] := '{}';
+  v_instants  timestamptz[] := '{}';
+  v_walked_to timestamptz := '-infinity';
 begin
+  for v_type in select b.token_type from tollgate.balances b where b.organization_id = p_organization loop
+    v_looked_at := 0; v_found := 0; v_at := 'infinity';
+    for v_hold in
+      select l.id, l.expires_at,
+             (p_state is null or p_state = case when l.state = 'held' and l.expires_at <= v_now then 'lapsed' else l.state end)
+               and (p_feature is null or p_feature = l.feature) as is_wanted
+        from tollgate.holds l
+       where l.organization_id || '/' || l.token_type = p_organization || '/' || v_type
+         and l.expires_at <= coalesce(p_expires_at, 'infinity') and l.expires_at > v_above
+         and (p_expires_at is null or (l.expires_at, l.id) < (p_expires_at, p_id))
+       order by l.organization_id || '/' || l.token_type desc, l.expires_at desc
+    loop
+      -- The index knows no order of ids: what ends at one instant is looked at whole.
+      if v_hold.expires_at < v_at then
+        exit when v_found >= p_limit;
+        if v_looked_at >= p_walk then
+          v_walked_to := greatest(v_walked_to, v_at);
+          exit;
+        end if;
+      end if;
+      v_looked_at := v_looked_at + 1; v_at := v_hold.expires_at;
+      if v_hold.is_wanted then
+        v_found := v_found + 1; v_ids := v_ids || v_hold.id; v_instants := v_instants || v_at;
+      end if;
+    end loop;
+  end loop;
+
   return query
-    select row_number() over (order by h.expires_at desc, h.id desc)::integer, h.id, v_now
-      from tollgate.balances b
-     cross join lateral (
-       select l.id, l.expires_at
-         from tollgate.holds l
-        where l.organization_id || '/' || l.token_type = b.organization_id || '/' || b.token_type
-          and l.expires_at <= coalesce(p_expires_at, 'infinity')
-          and (p_expires_at is null or (l.expires_at, l.id) < (p_expires_at, p_id))
-          and l.expires_at > case p_state when 'held' then v_now else '-infinity' end
-          and (p_state is null or p_state = case when l.state = 'held' and l.expires_at <= v_now then 'lapsed' else l.state end)
-          and (p_feature is null or l.feature = p_feature)
-        order by l.organization_id || '/' || l.token_type desc, l.expires_at desc
-        fetch first (p_limit) rows with ties) h
-     where b.organization_id = p_organization
-     order by h.expires_at desc, h.id desc
+    select row_number() over (order by u.expires_at desc, u.id desc)::integer, u.id, v_now, u.expires_at
+      from unnest(v_ids, v_instants) as u (id, expires_at)
+     where u.expires_at >= v_walked_to
+     order by u.expires_at desc, u.id desc
      limit p_limit;
+  if v_walked_to > '-infinity' and (select count(*) from unnest(v_instants) as u (expires_at) where u.expires_at >= v_walked_to) < p_limit then
+    return query select null::integer, null::text, v_now, v_walked_to;
+  end if;
 end
 $function$
 ;
-alter function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) owner to tollgate_ledger;
-grant execute on function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) to tollgate_api;
+alter function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer,integer) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search text, p_after text, p_limit integer)
  RETURNS TABLE(id text, name text, plan text, mode text, time_zone text, created_at timestamp with time zone, suspended_since timestamp with time zone)
@@ -4014,6 +4048,7 @@ end
 $function$
 ;
 alter function tollgate.live_grants(text[],text[],text[]) owner to tollgate_ledger;
+grant execute on function tollgate.live_grants(text[],text[],text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.lock_balances(p_organizations text[], p_token_types text[])
  RETURNS timestamp with time zone

@@ -413,6 +413,7 @@ describe('S10: functions', () => {
     list_holds: ['tollgate_api'],
     // With the caller's own rights and policies.
     list_usage: ['tollgate_api'],
+    live_grants: ['tollgate_api'],
     quote_holds: ['tollgate_api'],
     refund_charge: ['tollgate_api'],
     adjust_balance: ['tollgate_owner'],
@@ -448,8 +449,15 @@ describe('S10: functions', () => {
     usage_series: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
   };
-  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries', 'settings_of'];
-  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries', 'list_usage', 'usage_series'];
+  const INVOKERS = [
+    'current_organizations',
+    'entries_between',
+    'hash_entries',
+    'settings_of',
+    'list_usage',
+    'usage_series',
+    'live_grants',
+  ];
   /** Behind these stands a caller who is checked, or a trigger that rights guard. Every other function has its caller's rights. */
   const definers = [
     ...Object.keys(executors).filter((name) => !INVOKERS.includes(name)),
@@ -501,7 +509,7 @@ describe('S10: functions', () => {
       'return_slices',
       'types_of_holds',
     ],
-    ...['place_lone_hold', 'end_lone_hold'],
+    ...['place_lone_hold', 'end_lone_hold', 'list_holds'],
     ...['authenticate_keys', 'memberships_of'],
   ];
 
