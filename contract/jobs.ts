@@ -44,7 +44,10 @@ export const admittedJob = z
   .meta({ id: 'AdmittedJob' });
 export type AdmittedJob = z.infer<typeof admittedJob>;
 
-/** A job. `result` and `usage` are there only once it is charged; `end` says why it ended without a charge. */
+/**
+ * A job. `result` and `usage` are there only once it is charged; `end` says why it ended without a charge. `inputErasedAt`,
+ * `resultErasedAt`: when the organization's retention erased what it was asked, or what it answered: `result` is null then.
+ */
 export const job = z
   .strictObject({
     id: z.string(),
@@ -60,6 +63,8 @@ export const job = z
     beganAt: z.nullable(instant),
     cancelRequestedAt: z.nullable(instant),
     endedAt: z.nullable(instant),
+    inputErasedAt: z.nullable(instant),
+    resultErasedAt: z.nullable(instant),
     links,
   })
   .meta({ id: 'Job' });
@@ -130,6 +135,8 @@ export function writeJob(present: {
   beganAt: Date | null;
   cancelRequestedAt: Date | null;
   endedAt: Date | null;
+  inputErasedAt: Date | null;
+  resultErasedAt: Date | null;
 }): Job {
   const { id, feature, state, tokenType, tokens, debt, endCode } = present;
   return {
@@ -146,6 +153,8 @@ export function writeJob(present: {
     beganAt: present.beganAt?.toISOString() ?? null,
     cancelRequestedAt: present.cancelRequestedAt?.toISOString() ?? null,
     endedAt: present.endedAt?.toISOString() ?? null,
+    inputErasedAt: present.inputErasedAt?.toISOString() ?? null,
+    resultErasedAt: present.resultErasedAt?.toISOString() ?? null,
     links: jobLinks(id),
   };
 }

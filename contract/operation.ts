@@ -89,6 +89,10 @@ export function problemsOf(operation: Operation): ProblemCode[] {
   if (access !== 'anyone' && access !== 'operators') add('scope_missing', 'sign_in_unavailable');
   if (access !== 'anyone' && access !== 'operators' && access.role === 'admin') add('admins_only');
   if (access !== 'anyone' && (access === 'operators' || access.operators)) add('operator_reason_missing');
+  // Whoever else names one that is not his learns nothing of it.
+  if (path.includes('{organizationId}') && access !== 'anyone' && (access === 'operators' || access.operators)) {
+    add('organization_not_found');
+  }
   if (query !== undefined) add('invalid_request');
   if (body !== undefined) {
     add('malformed_json', 'invalid_request', 'unsupported_media_type', 'payload_too_large', 'request_timeout');

@@ -13,7 +13,9 @@ import { LIMITS, serve } from '../../api/server.ts';
 import type { Sessions } from '../../api/sessions.ts';
 import { PROBLEMS, type ProblemCode, problem as problemSchema } from '../../contract/problems.ts';
 import { createCoalescer } from '../../db/coalescer.ts';
+import { createCredentials } from '../../db/credentials.ts';
 import { beginJob, commitJob, storeResult } from '../../db/jobs.ts';
+import { createKeyUse } from '../../db/keyUse.ts';
 import { createPool } from '../../db/pool.ts';
 import type { TestDatabase } from '../support/database.ts';
 import type { TestOrganization } from '../support/organization.ts';
@@ -80,6 +82,7 @@ export async function startTestApi(
     ...(options.mostWaiters === undefined ? {} : { mostWaiters: options.mostWaiters }),
   });
   const ledger = createCoalescer(pool, options.maxQueued === undefined ? {} : { maxQueued: options.maxQueued });
+  const keyUse = createKeyUse(pool, { onError: (error) => log.warn({ err: error }) });
   let isDraining = false;
   const sessions: Sessions = options.sessions ?? { verify: async () => ({ outcome: 'refused' }) };
   const rateLimits = {
@@ -90,11 +93,13 @@ export async function startTestApi(
     ...options.rateLimits,
   };
   const app = new Hono<ApiEnv>();
-  options.plant?.(app, { pool, sessions, log, limits: createRateLimits(rateLimits) });
+  const credentials = createCredentials(pool, keyUse);
+  options.plant?.(app, { pool, sessions, credentials, log, limits: createRateLimits(rateLimits) });
   const real = createApp({
     pool,
     ledger,
     sessions,
+    credentials,
     workflows,
     waiters,
     config: {
@@ -133,6 +138,7 @@ export async function startTestApi(
     url: server.url,
     pool,
     waiters,
+    keyUse,
     logLines,
     call,
     /** Asks for a job, under a new key unless one is given. */
