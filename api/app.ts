@@ -6,6 +6,7 @@ import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import type { Coalescer } from '../db/coalescer.ts';
+import type { Credentials } from '../db/credentials.ts';
 import type { JobWaiters } from './jobWaiters.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
 import { requestLog } from './middleware/requestLog.ts';
@@ -20,10 +21,13 @@ import { healthRoutes } from './routes/health.ts';
 import { holdStepRoutes } from './routes/holdSteps.ts';
 import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { keyRoutes } from './routes/keys.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
+import { limitRoutes } from './routes/limits.ts';
 import { memberRoutes } from './routes/members.ts';
 import { organizationRoutes } from './routes/organizations.ts';
 import { quoteRoutes } from './routes/quotes.ts';
+import { settingRoutes } from './routes/settings.ts';
 import { statementRoutes } from './routes/statements.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { createRowQueue } from './rowQueue.ts';
@@ -35,6 +39,7 @@ export interface AppDependencies {
   /** Over the same database as the pool: what many callers ask for at once goes through it. */
   ledger: Coalescer;
   sessions: Sessions;
+  credentials: Credentials;
   workflows: JobWorkflows;
   waiters: JobWaiters;
   config: RateLimitConfig & Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS' | 'LEDGER_SIGNING_KEY'>;
@@ -48,6 +53,7 @@ export function createApp({
   pool,
   ledger,
   sessions,
+  credentials,
   workflows,
   waiters,
   config,
@@ -72,7 +78,7 @@ export function createApp({
     }),
   );
 
-  const authentication = { pool, sessions, log, limits: createRateLimits(config) };
+  const authentication = { pool, sessions, credentials, log, limits: createRateLimits(config) };
   app.route('/', healthRoutes(authentication, { workflows, isDraining }));
   const bounds = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
   app.route('/', jobRoutes({ ...authentication, workflows, waiters, bounds }));
@@ -85,6 +91,9 @@ export function createApp({
   app.route('/', balanceRoutes(authentication));
   app.route('/', ledgerRoutes(authentication, config.LEDGER_SIGNING_KEY));
   app.route('/', statementRoutes(authentication));
+  app.route('/', keyRoutes(authentication));
+  app.route('/', limitRoutes(authentication));
+  app.route('/', settingRoutes(authentication));
   app.route('/', organizationRoutes(authentication));
   app.route('/', memberRoutes(authentication));
   app.route('/', adjustmentRoutes(authentication));

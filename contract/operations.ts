@@ -17,11 +17,14 @@ import {
   releaseHolds,
 } from './holds.ts';
 import { cancelJob, getJob, listJobs, startJob } from './jobs.ts';
+import { createKey, getKey, listKeys, revokeKey, rotateKey } from './keys.ts';
 import { exportLedger, listLedger, listLedgerHeads } from './ledger.ts';
+import { liftLimit, listLimits, setLimit } from './limits.ts';
 import { listMembers, removeMember, setMember } from './members.ts';
 import type { Operation } from './operation.ts';
 import { createOrganization, getOrganization, listOrganizations, renameOrganization } from './organizations.ts';
 import { quoteHolds } from './quotes.ts';
+import { changeSettings, getSettings } from './settings.ts';
 import { getStatements } from './statements.ts';
 import { checkBalance, getTokenStats } from './tokens.ts';
 
@@ -32,6 +35,8 @@ export const OPERATIONS: readonly Operation[] = [
   ...[placeHold, listHolds, getHold, captureHold, releaseHold, extendHold, growHold],
   ...[captureHolds, releaseHolds, extendHolds, growHolds, quoteHolds, refundCharge],
   ...[getBalances, listLedger, listLedgerHeads, exportLedger, getStatements],
+  ...[listKeys, createKey, getKey, rotateKey, revokeKey],
+  ...[listLimits, setLimit, liftLimit, getSettings, changeSettings],
   ...[createOrganization, listOrganizations, getOrganization, renameOrganization],
   ...[listMembers, setMember, removeMember, adjustBalance, reverseAdjustment, listAdjustments],
   ...[listAuditLog, listOrganizationAuditLog],

@@ -102,6 +102,16 @@ export const PROBLEMS = {
     title: 'There is no such charge',
     detail: 'Check the id of the charge, and that your organization is the one that was charged.',
   },
+  key_not_found: {
+    status: 404,
+    title: 'There is no such API key',
+    detail: 'Check the id of the key, and that it belongs to the organization of the address.',
+  },
+  limit_not_found: {
+    status: 404,
+    title: 'There is no such limit',
+    detail: 'List the limits to see which there are. Nothing was changed.',
+  },
   organization_not_found: {
     status: 404,
     title: 'There is no such organization',
@@ -151,6 +161,17 @@ export const PROBLEMS = {
     status: 409,
     title: 'More was to be given back than was charged',
     detail: 'Give back at most what is left of the charge, or leave `tokens` out to give all of that back.',
+  },
+  key_already_ended: {
+    status: 409,
+    title: 'The API key has ended',
+    detail: 'It is revoked, or its time is over. Make a new key instead.',
+  },
+  too_many_limits: {
+    status: 409,
+    title: 'There are too many limits',
+    detail:
+      'Lift limits that are not needed: 1,000 for a token type are the most. One for `*` counts for each by itself.',
   },
   organization_exists: {
     status: 409,

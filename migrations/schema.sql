@@ -191,14 +191,25 @@ create table tollgate.api_keys (
   created_at timestamp with time zone not null default clock_timestamp(),
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  prefix text,
+  last_used_at timestamp with time zone,
+  replaced_by text,
+  lifetime_ends_at timestamp with time zone,
   constraint api_keys_pkey PRIMARY KEY (id),
   constraint api_keys_key_hash_key UNIQUE (key_hash),
   constraint api_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint api_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES tollgate.api_keys(id),
   constraint api_keys_hash_is_sha256 CHECK ((length(key_hash) = 32)),
   constraint api_keys_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
+  constraint api_keys_prefix_is_short CHECK ((length(prefix) = 12)),
+  constraint api_keys_replace_others CHECK ((replaced_by <> id)),
   constraint api_keys_scopes_are_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['jobs:read'::text, 'jobs:write'::text, 'tokens:read'::text, 'tokens:write'::text, 'organization:read'::text, 'organization:write'::text])))
 );
 CREATE INDEX api_keys_organization_id_idx ON tollgate.api_keys USING btree (organization_id);
+comment on column tollgate.api_keys.prefix is 'The first 12 characters of the secret; null: made before they were kept.';
+comment on column tollgate.api_keys.last_used_at is 'Exact to a minute: kept by note_key_use, behind the requests.';
+comment on column tollgate.api_keys.replaced_by is 'The newest key that it was rotated into; it expires when the overlap is over.';
+comment on column tollgate.api_keys.lifetime_ends_at is 'Of a replaced key: when it would have expired by itself, and its successors do; null: never.';
 alter table tollgate.api_keys enable row level security;
 alter table tollgate.api_keys force row level security;
 create policy ledger_writes_keys on tollgate.api_keys for all to tollgate_ledger
@@ -1620,6 +1631,29 @@ $function$
 alter function tollgate.authenticate_key(bytea) owner to tollgate_ledger;
 grant execute on function tollgate.authenticate_key(bytea) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.authenticate_keys(p_key_hashes bytea[])
+ RETURNS TABLE(ordinal integer, id text, organization_id text, scopes text[])
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return query
+    select u.position::integer, k.id, k.organization_id, k.scopes
+      from unnest(p_key_hashes) with ordinality as u (key_hash, position)
+     cross join lateral (
+       select a.id, a.organization_id, a.scopes
+         from tollgate.api_keys a
+        where a.key_hash = u.key_hash and a.revoked_at is null and (a.expires_at is null or a.expires_at > clock_timestamp())
+       offset 0) k;
+end
+$function$
+;
+alter function tollgate.authenticate_keys(bytea[]) owner to tollgate_ledger;
+grant execute on function tollgate.authenticate_keys(bytea[]) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.authenticate_operator(p_credential_hash bytea)
  RETURNS TABLE(id text)
  LANGUAGE sql
@@ -1919,6 +1953,91 @@ $function$
 ;
 alter function tollgate.change_plan() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.change_settings(p_actor text, p_organization text, p_changes jsonb, p_reason text, p_request_id text, OUT outcome text, OUT settings jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_types  text[] := array(select l.key from jsonb_each(p_changes -> 'lowBalances') l order by 1);
+  v_before jsonb;
+  v_low    record;
+begin
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+  insert into tollgate.organization_rules (organization_id) values (p_organization) on conflict (organization_id) do nothing;
+  perform from tollgate.organization_rules r where r.organization_id = p_organization for update;
+  if cardinality(v_types) > 0 then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+  end if;
+  perform set_config('tollgate.organizations', p_organization, true);
+  v_before := tollgate.settings_of(p_organization);
+
+  if p_changes ? 'captureAboveHold' then
+    perform tollgate.set_capture_rule(p_organization, p_changes ->> 'captureAboveHold');
+  end if;
+  for v_low in select l.key, l.value from jsonb_each_text(p_changes -> 'lowBalances') l order by l.key loop
+    perform tollgate.set_low_balance(p_organization, v_low.key, v_low.value::bigint);
+  end loop;
+
+  settings := tollgate.settings_of(p_organization);
+  if settings is distinct from v_before then
+    insert into tollgate.audit_log (organization_id, actor, act, reason, changes, request_id)
+    select p_organization, p_actor, 'changeSettings', p_reason, jsonb_object_agg(s.key, jsonb_build_object('from', v_before -> s.key, 'to', s.value)), p_request_id
+      from jsonb_each(settings) s
+     where s.value is distinct from v_before -> s.key;
+  end if;
+  outcome := 'changed';
+end
+$function$
+;
+alter function tollgate.change_settings(text,text,jsonb,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.change_settings(text,text,jsonb,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.change_sub_limit(p_actor text, p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  c_most   constant integer := 1000;
+  v_before bigint;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
+  select l.tokens into v_before
+    from tollgate.sub_limits l
+   where l.organization_id = p_organization and l.token_type = p_token_type and l.scope = p_scope and l.subject = p_subject and l.every = p_every;
+  if v_before is null and p_tokens is null then
+    return 'limit_unknown';
+  elsif v_before is null and c_most <= (select count(*) from tollgate.sub_limits l where l.organization_id = p_organization and l.token_type = p_token_type) then
+    return 'too_many_limits';
+  elsif v_before is distinct from p_tokens then
+    perform tollgate.set_sub_limit(p_organization, p_token_type, p_scope, p_subject, p_every, p_tokens);
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, case when p_tokens is null then 'liftLimit' else 'setLimit' end, p_subject, p_reason,
+            jsonb_build_object('tokenType', p_token_type, 'scope', p_scope, 'every', p_every, 'from', v_before, 'to', p_tokens), p_request_id);
+  end if;
+  return case when p_tokens is null then 'lifted' else 'set' end;
+end
+$function$
+;
+alter function tollgate.change_sub_limit(text,text,text,text,text,text,bigint,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.change_sub_limit(text,text,text,text,text,text,bigint,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.check_balance(p_organization text, p_token_type text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1981,6 +2100,22 @@ end
 $function$
 ;
 alter function tollgate.check_job_arrow() owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.check_key_mode(p_organization text, p_prefix text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_prefix, 8) is distinct from 'tg_' || tollgate.mode_of(p_organization) || '_' then
+    raise exception 'tollgate: a key of organization "%" begins with tg_%_', p_organization, tollgate.mode_of(p_organization)
+      using errcode = 'check_violation';
+  end if;
+end
+$function$
+;
+alter function tollgate.check_key_mode(text,text) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.check_plan(p_plan text)
  RETURNS void
@@ -2317,18 +2452,21 @@ $function$
 ;
 alter function tollgate.count_in_limits(text,text,text,text,bigint,boolean,timestamp with time zone) owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.create_api_key(p_id text, p_organization text, p_name text, p_key_hash bytea, p_scopes text[])
+CREATE OR REPLACE FUNCTION tollgate.create_api_key(p_id text, p_organization text, p_name text, p_key_hash bytea, p_prefix text, p_scopes text[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  insert into tollgate.api_keys (id, organization_id, name, key_hash, scopes)
-  values (p_id, p_organization, p_name, p_key_hash, p_scopes)
+begin
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes)
+  values (p_id, p_organization, p_name, p_key_hash, p_prefix, p_scopes);
+end
 $function$
 ;
-alter function tollgate.create_api_key(text,text,text,bytea,text[]) owner to tollgate_ledger;
-grant execute on function tollgate.create_api_key(text,text,text,bytea,text[]) to owner;
+alter function tollgate.create_api_key(text,text,text,bytea,text,text[]) owner to tollgate_ledger;
+grant execute on function tollgate.create_api_key(text,text,text,bytea,text,text[]) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.create_balances(p_organizations text[], p_token_types text[], p_at timestamp with time zone)
  RETURNS void
@@ -2372,6 +2510,46 @@ end
 $function$
 ;
 alter function tollgate.create_balances(text[],text[],timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.create_key(p_actor text, p_organization text, p_id text, p_name text, p_key_hash bytea, p_prefix text, p_scopes text[], p_expires_at timestamp with time zone, p_reason text, p_request_id text, OUT outcome text, OUT scope text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_own tollgate.api_keys;
+begin
+  if left(p_actor, 4) = 'key:' then
+    select k.* into v_own from tollgate.api_keys k where k.id = substr(p_actor, 5) for share;
+  end if;
+  scope := (select s.scope from unnest(p_scopes) with ordinality as s (scope, position)
+             where v_own.id is not null and s.scope <> all (v_own.scopes) order by s.position limit 1);
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+    when exists (select from tollgate.api_keys k where k.id = p_id and k.organization_id = p_organization and k.key_hash = p_key_hash) then 'created'
+    when scope is not null then 'scope_missing'
+    when p_expires_at <= clock_timestamp() then 'expiry_past'
+    when p_expires_at > v_own.expires_at then 'expiry_beyond_own'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes, expires_at)
+  values (p_id, p_organization, p_name, p_key_hash, p_prefix, p_scopes, coalesce(p_expires_at, v_own.expires_at));
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'createKey', 'key:' || p_id, p_reason,
+          jsonb_build_object('name', p_name, 'prefix', p_prefix, 'scopes', p_scopes, 'expiresAt', coalesce(p_expires_at, v_own.expires_at)), p_request_id);
+  outcome := 'created';
+end
+$function$
+;
+alter function tollgate.create_key(text,text,text,text,bytea,text,text[],timestamp with time zone,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.create_key(text,text,text,text,bytea,text,text[],timestamp with time zone,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.create_operator(p_id text, p_name text, p_credential_hash bytea, p_expires_at timestamp with time zone)
  RETURNS void
@@ -3469,6 +3647,43 @@ $function$
 alter function tollgate.list_organizations(text,text,text,integer) owner to tollgate_ledger;
 grant execute on function tollgate.list_organizations(text,text,text,integer) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.list_sub_limits(p_organization text, p_subjects integer)
+ RETURNS TABLE(token_type text, scope text, subject text, every text, tokens bigint, window_start timestamp with time zone, used jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_types text[] := array(select distinct l.token_type from tollgate.sub_limits l where l.organization_id = p_organization);
+  v_now   timestamptz;
+begin
+  if cardinality(v_types) = 0 then
+    return;
+  end if;
+  v_now := tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+  return query
+    select l.token_type, l.scope, l.subject, l.every, l.tokens, w.window_start,
+           (select coalesce(jsonb_agg(jsonb_build_object('subject', m.subject, 'tokens', m.used) order by m.used desc, m.subject), '[]')
+              from (select c.subject, c.used from tollgate.limit_counters c
+                     where c.organization_id = l.organization_id and c.limit_id = l.id and c.window_start = w.window_start and c.used > 0
+                     order by c.used desc, c.subject
+                     limit p_subjects) m)
+      from tollgate.sub_limits l
+      join tollgate.balances b on b.organization_id = l.organization_id and b.token_type = l.token_type
+      join tollgate.billing_cycles y on y.organization_id = l.organization_id
+     cross join lateral (
+       select case l.every when 'period' then b.period_start
+                           else date_trunc('day', v_now at time zone y.time_zone) at time zone y.time_zone end as window_start) w
+     where l.organization_id = p_organization and l.token_type = any (v_types)
+     order by l.token_type, l.scope, l.subject, l.every;
+end
+$function$
+;
+alter function tollgate.list_sub_limits(text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_sub_limits(text,integer) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.live_grants(p_organizations text[], p_token_types text[], p_burn_orders text[], OUT numbers integer[], OUT grant_ids bigint[], OUT remaining bigint[])
  RETURNS record
  LANGUAGE plpgsql
@@ -3623,17 +3838,25 @@ $function$
 ;
 alter function tollgate.may_administer(text,text) owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.membership_of(p_user text)
- RETURNS TABLE(organization_id text, role text)
- LANGUAGE sql
+CREATE OR REPLACE FUNCTION tollgate.memberships_of(p_users text[])
+ RETURNS TABLE(ordinal integer, organization_id text, role text)
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
-  select p.organization_id, case p.role::text when 'admin' then 'admin' else 'member' end from public.user_profiles p where p.id::text = p_user
+begin
+  return query
+    select u.position::integer, p.organization_id, case p.role when 'admin' then 'admin' else 'member' end
+      from unnest(p_users) with ordinality as u (id, position)
+     cross join lateral (
+       select m.organization_id::text as organization_id, m.role::text as role from public.user_profiles m where m.id::text = u.id offset 0) p;
+end
 $function$
 ;
-alter function tollgate.membership_of(text) owner to tollgate_ledger;
-grant execute on function tollgate.membership_of(text) to tollgate_api;
+alter function tollgate.memberships_of(text[]) owner to tollgate_ledger;
+grant execute on function tollgate.memberships_of(text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.mode_of(p_organization text)
  RETURNS text
@@ -3645,6 +3868,7 @@ AS $function$
 $function$
 ;
 alter function tollgate.mode_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.mode_of(text) to owner;
 grant execute on function tollgate.mode_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time zone, p_time_zone text, p_after timestamp with time zone)
@@ -3672,6 +3896,22 @@ end
 $function$
 ;
 alter function tollgate.next_boundary(timestamp with time zone,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.note_key_use(p_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  update tollgate.api_keys k
+     set last_used_at = clock_timestamp()
+    from (select u.id from tollgate.api_keys u where u.id = any (p_ids) order by u.id for no key update) used
+   where k.id = used.id
+$function$
+;
+alter function tollgate.note_key_use(text[]) owner to tollgate_ledger;
+grant execute on function tollgate.note_key_use(text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.notice_low(p_organizations text[], p_token_types text[])
  RETURNS void
@@ -5001,6 +5241,32 @@ $function$
 alter function tollgate.reverse_as_operator(text,text,bigint,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.reverse_as_operator(text,text,bigint,text,text) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.revoke_key(p_actor text, p_organization text, p_key text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  end if;
+  update tollgate.api_keys k
+     set revoked_at = clock_timestamp()
+   where k.id = p_key and k.organization_id = p_organization and k.revoked_at is null;
+  if found then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, request_id)
+    values (p_organization, p_actor, 'revokeKey', 'key:' || p_key, p_reason, p_request_id);
+    return 'revoked';
+  end if;
+  return case when exists (select from tollgate.api_keys k where k.id = p_key and k.organization_id = p_organization) then 'revoked' else 'key_unknown' end;
+end
+$function$
+;
+alter function tollgate.revoke_key(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.revoke_key(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.revoke_operator(p_id text)
  RETURNS boolean
  LANGUAGE sql
@@ -5015,6 +5281,74 @@ $function$
 ;
 alter function tollgate.revoke_operator(text) owner to tollgate_ledger;
 grant execute on function tollgate.revoke_operator(text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.rotate_key(p_actor text, p_organization text, p_key text, p_new_id text, p_key_hash bytea, p_prefix text, p_overlap_seconds integer, p_reason text, p_request_id text, OUT outcome text, OUT scope text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_own      tollgate.api_keys;
+  v_old      tollgate.api_keys;
+  v_now      timestamptz;
+  v_lifetime timestamptz;
+  v_ends_at  timestamptz;
+  v_types    text[];
+  v_limit    record;
+begin
+  perform from tollgate.api_keys k
+    where k.organization_id = p_organization and k.id in (p_key, case when left(p_actor, 4) = 'key:' then substr(p_actor, 5) end)
+    order by k.id
+      for no key update;
+  select k.* into v_own from tollgate.api_keys k where left(p_actor, 4) = 'key:' and k.id = substr(p_actor, 5);
+  select k.* into v_old from tollgate.api_keys k where k.organization_id = p_organization and k.id = p_key;
+  v_now := clock_timestamp();
+  scope := (select s.scope from unnest(v_old.scopes) with ordinality as s (scope, position)
+             where v_own.id is not null and s.scope <> all (v_own.scopes) order by s.position limit 1);
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when v_old.id is null then 'key_unknown'
+    when exists (select from tollgate.api_keys k where k.id = p_new_id and k.key_hash = p_key_hash) then 'rotated'
+    when v_old.revoked_at is not null or v_old.expires_at <= v_now then 'key_ended'
+    when scope is not null then 'scope_missing'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  v_lifetime := case when v_old.replaced_by is null then v_old.expires_at else v_old.lifetime_ends_at end;
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes, expires_at)
+  values (p_new_id, p_organization, v_old.name, p_key_hash, p_prefix, v_old.scopes, least(v_lifetime, v_own.expires_at));
+  update tollgate.api_keys k
+     set replaced_by = p_new_id, lifetime_ends_at = v_lifetime, expires_at = least(k.expires_at, v_now + make_interval(secs => p_overlap_seconds))
+   where k.id = p_key
+  returning k.expires_at into v_ends_at;
+
+  v_types := array(select distinct l.token_type from tollgate.sub_limits l
+                    where l.organization_id = p_organization and l.scope = 'key' and l.subject = 'key:' || p_key);
+  if cardinality(v_types) > 0 then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+    for v_limit in
+      select l.token_type, l.every, l.tokens from tollgate.sub_limits l
+       where l.organization_id = p_organization and l.scope = 'key' and l.subject = 'key:' || p_key and l.token_type = any (v_types)
+       order by l.token_type, l.every
+    loop
+      perform tollgate.set_sub_limit(p_organization, v_limit.token_type, 'key', 'key:' || p_new_id, v_limit.every, v_limit.tokens);
+    end loop;
+  end if;
+
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'rotateKey', 'key:' || p_key, p_reason,
+          jsonb_build_object('replacedBy', p_new_id, 'prefix', p_prefix, 'expiresAt', v_ends_at), p_request_id);
+  outcome := 'rotated';
+end
+$function$
+;
+alter function tollgate.rotate_key(text,text,text,text,bytea,text,integer,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.rotate_key(text,text,text,text,bytea,text,integer,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.route_events(p_limit integer)
  RETURNS void
@@ -5277,6 +5611,24 @@ $function$
 ;
 alter function tollgate.set_sub_limit(text,text,text,text,text,bigint) owner to tollgate_ledger;
 grant execute on function tollgate.set_sub_limit(text,text,text,text,text,bigint) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.settings_of(p_organization text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select jsonb_build_object(
+    'captureAboveHold', coalesce((select r.capture_above_hold from tollgate.organization_rules r where r.organization_id = p_organization), 'refuse'),
+    'lowBalances', (
+      select jsonb_object_agg(t.token_type, b.low_threshold)
+        from (select distinct a.token_type from tollgate.current_allowances a) t
+        left join tollgate.balances b on b.organization_id = p_organization and b.token_type = t.token_type))
+$function$
+;
+alter function tollgate.settings_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.settings_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.settle_due(p_organization text, p_principal text)
  RETURNS text
@@ -5581,6 +5933,21 @@ end
 $function$
 ;
 alter function tollgate.take_more(text,text,text,text,bigint,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.tenant_keys()
+ RETURNS TABLE(id text, organization_id text, name text, prefix text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, last_used_at timestamp with time zone, replaced_by text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select k.id, k.organization_id, k.name, k.prefix, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.replaced_by
+    from tollgate.api_keys k
+   where k.organization_id = any (tollgate.current_organizations())
+$function$
+;
+alter function tollgate.tenant_keys() owner to tollgate_ledger;
+grant execute on function tollgate.tenant_keys() to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.token_stats(p_organization text, p_principal text)
  RETURNS TABLE(outcome text, token_type text, available bigint, held bigint, used bigint, allocated bigint, refresh_date timestamp with time zone)

@@ -344,6 +344,19 @@ describe('S10: functions', () => {
     admit_job: ['tollgate_api'],
     apply_catalogue: ['tollgate_owner'],
     authenticate_key: ['tollgate_api'],
+    authenticate_keys: ['tollgate_api'],
+    change_settings: ['tollgate_api'],
+    change_sub_limit: ['tollgate_api'],
+    create_key: ['tollgate_api'],
+    list_sub_limits: ['tollgate_api'],
+    memberships_of: ['tollgate_api'],
+    note_key_use: ['tollgate_api'],
+    revoke_key: ['tollgate_api'],
+    rotate_key: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    settings_of: ['tollgate_api'],
+    // Shows the keys of a tenant that was named, and of nobody else.
+    tenant_keys: ['tollgate_api'],
     authenticate_operator: ['tollgate_api'],
     // Behind the view ai_tokens, for all who may read it; none of the first two can name it, having no usage of its schema.
     balance_at: ['authenticated', 'service_role', 'tollgate_api', 'tollgate_auditor', 'tollgate_worker'],
@@ -366,8 +379,7 @@ describe('S10: functions', () => {
     reverse_as_operator: ['tollgate_api'],
     set_member: ['tollgate_api'],
     revoke_operator: ['tollgate_owner'],
-    membership_of: ['tollgate_api'],
-    mode_of: ['tollgate_api'],
+    mode_of: ['tollgate_api', 'tollgate_owner'],
     current_organizations: ['tollgate_api', 'tollgate_worker'],
     deduct_tokens: ['tollgate_api'],
     // With the caller's own rights and policies.
@@ -407,7 +419,7 @@ describe('S10: functions', () => {
     token_stats: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
   };
-  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries'];
+  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries', 'settings_of'];
   /** Behind these stands a caller who is checked, or a trigger that rights guard. Every other function has its caller's rights. */
   const definers = [
     ...Object.keys(executors).filter((name) => !INVOKERS.includes(name)),
@@ -439,6 +451,8 @@ describe('S10: functions', () => {
     ...['has_another_admin', 'may_administer', 'refusals_for', 'remove_member', 'set_member'],
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
+    ...['authenticate_keys', 'memberships_of', 'create_key', 'rotate_key', 'revoke_key', 'note_key_use', 'tenant_keys'],
+    ...['change_sub_limit', 'list_sub_limits', 'settings_of', 'change_settings'],
     ...['claim_deliveries', 'delivery_lag', 'hand_back_lane', 'mark_delivered', 'record_delivery_failure'],
     ...['remove_delivered_events', 'route_events', 'skip_delivery'],
   ];
@@ -456,6 +470,7 @@ describe('S10: functions', () => {
       'types_of_holds',
     ],
     ...['place_lone_hold', 'end_lone_hold'],
+    ...['authenticate_keys', 'memberships_of'],
   ];
 
   /** Reads a page in the order of an index, and must not read everything to sort it. */
