@@ -2767,7 +2767,7 @@ CREATE OR REPLACE FUNCTION tollgate.describe_organization(p_organization text)
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
    where o.id = p_organization and o.id = any (tollgate.current_organizations())
@@ -3634,7 +3634,7 @@ CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search te
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
    where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
