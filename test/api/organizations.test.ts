@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { organizationList, organization as organizationSchema } from '../../contract/organizations.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
@@ -215,7 +218,7 @@ describe('GET /api/v1/organizations', () => {
   });
 
   test('finds those whose id begins so, or whose name has it; wildcards are letters like others', async () => {
-    await make({ id: 'find-1', name: 'Blue Bicycles' });
+    await make({ id: 'find-1', name: 'Blue Tandems' });
     await make({ id: 'find-2', name: 'Grey 100%' });
     const search = async (text: string) =>
       (await operator.call(`${ORGANIZATIONS}?search=${encodeURIComponent(text)}`)).body.organizations.map(
@@ -223,7 +226,7 @@ describe('GET /api/v1/organizations', () => {
       );
     expect(await search('find-')).toEqual(['find-1', 'find-2']);
     expect(await search('ind-')).toEqual([]);
-    expect(await search('BICYC')).toEqual(['find-1']);
+    expect(await search('TANDE')).toEqual(['find-1']);
     expect(await search('100%')).toEqual(['find-2']);
     expect(await search('%')).toEqual(['find-2']);
   });
@@ -284,4 +287,20 @@ describe('an organization', () => {
       { actor: operator.actor, act: 'renameOrganization', changes: {} },
     ]);
   });
+});
+
+test('the guide’s lines run one after the other, and do what it says', async () => {
+  const guide = await readFile(new URL('../../docs/guides/ORGANIZATIONS.md', import.meta.url), 'utf8');
+  const script = [...guide.matchAll(/```sh\n(.*?)```/gs)].map(([, text]) => text!).join('');
+  const { stdout } = await promisify(execFile)('sh', ['-euc', script.replaceAll(/^curl/gm, 'echo; curl')], {
+    env: { ...process.env, TOLLGATE_URL: api.url, OPERATOR: operator.credential },
+  });
+  const answers = stdout.split('\n').filter((line) => line !== '');
+  expect(answers.map((line) => JSON.parse(line))).toMatchObject([
+    { id: 'acme-bicycles', plan: 'pro', mode: 'live', timeZone: 'Europe/Berlin' },
+    { organizations: [{ id: 'acme-bicycles' }] },
+    { userId: 'ann', role: 'admin' },
+    { amount: 10, available: TOKEN_LIMITS.pro.goal_generation + 10, actor: 'operator' },
+    { entries: ['listAuditLog', 'adjustBalance', 'setMember', 'createOrganization'].map((act) => ({ act })) },
+  ]);
 });
