@@ -147,7 +147,10 @@ export const holdListQuery = z.strictObject({
   ...pageQuery({ most: 100, usual: 20 }),
 });
 
-/** `nextCursor` is null on the last page. */
+/**
+ * `nextCursor` is null on the last page, and on that alone: a page that is narrowed to what few holds are can be short, or
+ * empty, and more may follow.
+ */
 export const holdList = z.strictObject({ holds: z.array(hold), nextCursor: z.nullable(z.string()) });
 export type HoldList = z.infer<typeof holdList>;
 

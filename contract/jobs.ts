@@ -42,7 +42,10 @@ export const admittedJob = z.strictObject({
 });
 export type AdmittedJob = z.infer<typeof admittedJob>;
 
-/** A job. `result` and `usage` are there only once it is charged; `end` says why it ended without a charge. */
+/**
+ * A job. `result` and `usage` are there only once it is charged; `end` says why it ended without a charge. `inputErasedAt`,
+ * `resultErasedAt`: when the organization's retention erased what it was asked, or what it answered: `result` is null then.
+ */
 export const job = z.strictObject({
   id: z.string(),
   feature: z.enum(FEATURES),
@@ -57,6 +60,8 @@ export const job = z.strictObject({
   beganAt: z.nullable(instant),
   cancelRequestedAt: z.nullable(instant),
   endedAt: z.nullable(instant),
+  inputErasedAt: z.nullable(instant),
+  resultErasedAt: z.nullable(instant),
   links,
 });
 export type Job = z.infer<typeof job>;
@@ -124,6 +129,8 @@ export function writeJob(present: {
   beganAt: Date | null;
   cancelRequestedAt: Date | null;
   endedAt: Date | null;
+  inputErasedAt: Date | null;
+  resultErasedAt: Date | null;
 }): Job {
   const { id, feature, state, tokenType, tokens, debt, endCode } = present;
   return {
@@ -140,6 +147,8 @@ export function writeJob(present: {
     beganAt: present.beganAt?.toISOString() ?? null,
     cancelRequestedAt: present.cancelRequestedAt?.toISOString() ?? null,
     endedAt: present.endedAt?.toISOString() ?? null,
+    inputErasedAt: present.inputErasedAt?.toISOString() ?? null,
+    resultErasedAt: present.resultErasedAt?.toISOString() ?? null,
     links: jobLinks(id),
   };
 }

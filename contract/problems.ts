@@ -87,6 +87,11 @@ export const PROBLEMS = {
     title: 'This is not your organization',
     detail: 'Use an API key of the organization that you want to act for, or sign in as one of its members.',
   },
+  organization_not_found: {
+    status: 404,
+    title: 'There is no such organization',
+    detail: 'Check the id of the organization.',
+  },
   job_not_found: {
     status: 404,
     title: 'There is no such job',
@@ -112,10 +117,10 @@ export const PROBLEMS = {
     title: 'There is no such limit',
     detail: 'List the limits to see which there are. Nothing was changed.',
   },
-  organization_not_found: {
+  usage_not_found: {
     status: 404,
-    title: 'There is no such organization',
-    detail: 'Check the id of the organization.',
+    title: 'There is no such line in the usage log',
+    detail: 'Check the id of the line, and that your organization is the one that was charged.',
   },
   member_not_found: {
     status: 404,

@@ -31,7 +31,7 @@ export type QuoteRequest = z.infer<typeof quoteRequest>;
  */
 export const quote = z.strictObject({
   feature: z.enum(FEATURES),
-  outcome: z.enum(['held', 'feature_not_available', 'limit_reached', 'tokens_insufficient']),
+  outcome: z.enum(['held', 'feature_not_available', 'too_many_holds', 'limit_reached', 'tokens_insufficient']),
   sufficient: z.boolean(),
   tokenType: z.enum(TOKEN_TYPES),
   tokens: z.int().positive(),
@@ -60,7 +60,7 @@ export const quoteHolds = operation({
   answers: {
     200: { description: 'What would happen. Nothing is moved and nothing reserved.', schema: quote, rowSchema: quote },
   },
-  problems: ['feature_unknown'],
+  problems: ['feature_unknown', 'organization_suspended'],
   examples: [
     { title: 'A feature at its price', body: { feature: 'generate_goal' }, status: 200 },
     {
