@@ -10,6 +10,7 @@ import { TOKEN_LIMITS } from '../../domain/catalog.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { balanceOf, createOrganization } from '../support/organization.ts';
+import { until } from '../support/until.ts';
 import { addProfile, type People, startOperator, startPeople } from './people.ts';
 import { type Ask, expectProblem, startTestApi, type TestApi } from './testApi.ts';
 
@@ -78,13 +79,38 @@ describe('POST /api/v1/organizations', () => {
     expect(rows).toEqual([{ is_so: true }]);
   });
 
-  test('R4: of 20 equal requests at once one makes it, and all are answered alike', async () => {
-    const replies = await Promise.all(Array.from({ length: 20 }, () => make({ name: 'Once' }, 'same')));
+  /** Sends these while nobody can insert an organization, so that all of them stand at it, or wait for one another, at once. */
+  async function together(count: number, send: (n: number) => ReturnType<TestApi['call']>) {
+    const gate = await database.superuser.connect();
+    try {
+      await gate.query('begin; lock table public.organizations in share mode');
+      const replies = Array.from({ length: count }, (_, n) => send(n));
+      await until(async () => {
+        const { rows } = await database.superuser.query(
+          `select count(*)::int as waiting from pg_stat_activity a where a.datname = current_database() and a.wait_event_type = 'Lock'`,
+        );
+        return rows[0].waiting === count;
+      });
+      await gate.query('commit');
+      return await Promise.all(replies);
+    } finally {
+      gate.release();
+    }
+  }
+
+  test('R4: of 8 equal requests at once one makes it, and all are answered alike', async () => {
+    const replies = await together(8, () => make({ name: 'Once' }, 'same'));
     expect(new Set(replies.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
     expect(replies.filter(({ headers }) => headers.get('idempotent-replayed') === null)).toHaveLength(1);
     const { id } = replies[0]!.body;
     expect(await auditOf(id)).toHaveLength(1);
     expect((await operator.call(`${ORGANIZATIONS}?search=once`)).body.organizations).toHaveLength(1);
+  });
+
+  test('R5: of 8 that name other ids under one key at once one makes an organization', async () => {
+    const replies = await together(8, (n) => make({ id: `rival-${n}`, name: 'Rival' }, 'rivals'));
+    expect(replies.map(({ status }) => status).toSorted()).toEqual([201, ...Array(7).fill(422)]);
+    expect((await operator.call(`${ORGANIZATIONS}?search=rival-`)).body.organizations).toHaveLength(1);
   });
 
   test('R5: the same key with another body is refused, also where it names another id; another operator’s is his own', async () => {
@@ -259,6 +285,20 @@ describe('an organization', () => {
     expectProblem(await api.call(path, { key: theirs.secret }), 'not_your_organization');
     for (const unknown of ['no-such', 'a%00b', 'x'.repeat(65), '%F0%9F%9A%B2'])
       expectProblem(await operator.call(`${ORGANIZATIONS}/${unknown}`), 'organization_not_found');
+  });
+
+  test('says since when it is suspended, to its own people and in the list of all', async () => {
+    const { organizationId, secret } = await createOrganization(database.superuser, 'pro', 'halted');
+    const path = `${ORGANIZATIONS}/${organizationId}`;
+    const { suspendedSince } = (await operator.call(`${path}/suspend`, { method: 'POST' })).body;
+    expect(suspendedSince).toMatch(/Z$/);
+    const seen = async () => [
+      Date.parse((await api.call(path, { key: secret })).body.suspendedSince),
+      Date.parse((await operator.call(`${ORGANIZATIONS}?search=halted`)).body.organizations[0].suspendedSince),
+    ];
+    expect(await seen()).toEqual([Date.parse(suspendedSince), Date.parse(suspendedSince)]);
+    await operator.call(`${path}/resume`, { method: 'POST' });
+    expect((await api.call(path, { key: secret })).body.suspendedSince).toBeNull();
   });
 
   test('is renamed by its admins and by operators; each change is in the audit log with what it was', async () => {
