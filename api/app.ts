@@ -18,6 +18,7 @@ import { auditRoutes } from './routes/auditLog.ts';
 import { balanceRoutes } from './routes/balances.ts';
 import { capRoutes } from './routes/caps.ts';
 import { chargeRoutes } from './routes/charges.ts';
+import { docsRoutes } from './routes/docs.ts';
 import { healthRoutes } from './routes/health.ts';
 import { holdStepRoutes } from './routes/holdSteps.ts';
 import { holdRoutes } from './routes/holds.ts';
@@ -71,7 +72,8 @@ export function createApp({
   app.use(secureHeaders());
   app.use(async (c, next) => {
     await next();
-    c.header('Cache-Control', 'no-store');
+    // What is one organization's is nobody else's to keep. What is everybody's says so itself.
+    if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
     // Whoever keeps the connection must not send the next request to a process that ends.
     if (isDraining()) c.header('Connection', 'close');
   });
@@ -106,6 +108,7 @@ export function createApp({
   app.route('/', capRoutes(authentication));
   app.route('/', usageRoutes(authentication));
   app.route('/', retentionRoutes(authentication));
+  app.route('/', docsRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

@@ -3,6 +3,7 @@ import { listAuditLog, listOrganizationAuditLog } from './auditLog.ts';
 import { getBalances } from './balances.ts';
 import { setCaps } from './caps.ts';
 import { refundCharge } from './charges.ts';
+import { getDocs, getDocsFile, getOpenApi } from './docs.ts';
 import { getLiveness, getReadiness } from './health.ts';
 import {
   captureHold,
@@ -47,5 +48,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...[suspendOrganization, resumeOrganization, setCaps],
   ...[getUsage, listUsage, exportUsage, getUsageSources],
   ...[getRetention, setRetention],
-  ...[getLiveness, getReadiness],
+  ...[getLiveness, getReadiness, getOpenApi, getDocs, getDocsFile],
 ];
