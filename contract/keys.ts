@@ -13,28 +13,32 @@ const USUAL_OVERLAP_S = 86_400;
  * A key as its organization sees it; never its secret, of which `prefix` is the beginning (null: made before it was kept).
  * `lastUsedAt` is exact to a minute. `replacedBy`: the newest key that it was rotated into.
  */
-export const key = z.strictObject({
-  id: z.string(),
-  name: z.string(),
-  mode: z.enum(['live', 'test']),
-  prefix: z.nullable(z.string()),
-  scopes: z.array(z.enum(KEY_SCOPES)),
-  createdAt: instant,
-  expiresAt: z.nullable(instant),
-  revokedAt: z.nullable(instant),
-  lastUsedAt: z.nullable(instant),
-  replacedBy: z.nullable(z.string()),
-});
+export const key = z
+  .strictObject({
+    id: z.string(),
+    name: z.string(),
+    mode: z.enum(['live', 'test']),
+    prefix: z.nullable(z.string()),
+    scopes: z.array(z.enum(KEY_SCOPES)),
+    createdAt: instant,
+    expiresAt: z.nullable(instant),
+    revokedAt: z.nullable(instant),
+    lastUsedAt: z.nullable(instant),
+    replacedBy: z.nullable(z.string()),
+  })
+  .meta({ id: 'ApiKey' });
 export type Key = z.infer<typeof key>;
 
 /** With its secret, which is shown this once. */
-export const createdKey = key.extend({ secret: z.string() });
+export const createdKey = key.extend({ secret: z.string() }).meta({ id: 'CreatedApiKey' });
 export type CreatedKey = z.infer<typeof createdKey>;
 
 /** The successor with its secret, and until when the key that it replaces works. */
-export const rotatedKey = createdKey.extend({
-  replaces: z.strictObject({ id: z.string(), expiresAt: z.nullable(instant) }),
-});
+export const rotatedKey = createdKey
+  .extend({
+    replaces: z.strictObject({ id: z.string(), expiresAt: z.nullable(instant) }),
+  })
+  .meta({ id: 'RotatedApiKey' });
 export type RotatedKey = z.infer<typeof rotatedKey>;
 
 /** The newest first. `nextCursor` is null on the last page. */
@@ -124,7 +128,7 @@ export const rotateKey = operation({
   access: mayWrite,
   body: { schema: rotationRequest },
   answers: { 201: { description: 'The successor.', schema: rotatedKey, headers: ['Location'] } },
-  problems: ['organization_not_found', 'key_not_found', 'key_already_ended', 'scope_missing'],
+  problems: ['key_not_found', 'key_already_ended', 'scope_missing'],
   examples: [{ title: 'An hour for both', params: ONE, body: { overlapSeconds: 3600 }, status: 201 }],
 });
 
@@ -137,6 +141,6 @@ export const revokeKey = operation({
   description: 'No request that begins after the answer is let in with it. A repeat answers the same.',
   access: mayWrite,
   answers: { 200: { description: 'Revoked.', schema: key } },
-  problems: ['organization_not_found', 'key_not_found'],
+  problems: ['key_not_found'],
   examples: [{ title: 'One', params: ONE, status: 200 }],
 });

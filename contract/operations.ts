@@ -1,7 +1,9 @@
 import { adjustBalance, listAdjustments, reverseAdjustment } from './adjustments.ts';
 import { listAuditLog, listOrganizationAuditLog } from './auditLog.ts';
 import { getBalances } from './balances.ts';
+import { setCaps } from './caps.ts';
 import { refundCharge } from './charges.ts';
+import { getDocs, getDocsFile, getOpenApi } from './docs.ts';
 import { getLiveness, getReadiness } from './health.ts';
 import {
   captureHold,
@@ -24,9 +26,12 @@ import { listMembers, removeMember, setMember } from './members.ts';
 import type { Operation } from './operation.ts';
 import { createOrganization, getOrganization, listOrganizations, renameOrganization } from './organizations.ts';
 import { quoteHolds } from './quotes.ts';
+import { getRetention, setRetention } from './retention.ts';
 import { changeSettings, getSettings } from './settings.ts';
 import { getStatements } from './statements.ts';
+import { resumeOrganization, suspendOrganization } from './suspensions.ts';
 import { checkBalance, getTokenStats } from './tokens.ts';
+import { exportUsage, getUsage, getUsageSources, listUsage } from './usage.ts';
 
 /** Everything that can be asked for over HTTP, in the order of the reference. Who may do what is said by each one's `access`. */
 export const OPERATIONS: readonly Operation[] = [
@@ -40,5 +45,8 @@ export const OPERATIONS: readonly Operation[] = [
   ...[createOrganization, listOrganizations, getOrganization, renameOrganization],
   ...[listMembers, setMember, removeMember, adjustBalance, reverseAdjustment, listAdjustments],
   ...[listAuditLog, listOrganizationAuditLog],
-  ...[getLiveness, getReadiness],
+  ...[suspendOrganization, resumeOrganization, setCaps],
+  ...[getUsage, listUsage, exportUsage, getUsageSources],
+  ...[getRetention, setRetention],
+  ...[getLiveness, getReadiness, getOpenApi, getDocs, getDocsFile],
 ];

@@ -87,6 +87,11 @@ export const PROBLEMS = {
     title: 'This is not your organization',
     detail: 'Use an API key of the organization that you want to act for, or sign in as one of its members.',
   },
+  organization_not_found: {
+    status: 404,
+    title: 'There is no such organization',
+    detail: 'Check the id of the organization.',
+  },
   job_not_found: {
     status: 404,
     title: 'There is no such job',
@@ -112,10 +117,10 @@ export const PROBLEMS = {
     title: 'There is no such limit',
     detail: 'List the limits to see which there are. Nothing was changed.',
   },
-  organization_not_found: {
+  usage_not_found: {
     status: 404,
-    title: 'There is no such organization',
-    detail: 'Check the id of the organization.',
+    title: 'There is no such line in the usage log',
+    detail: 'Check the id of the line, and that your organization is the one that was charged.',
   },
   member_not_found: {
     status: 404,
@@ -273,25 +278,27 @@ export const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 
 /** Where in the request, as `input.goals.0.name` or the name of a query parameter (empty: the whole of it), and what is wrong there. */
-export const fieldError = z.strictObject({ path: z.string(), message: z.string() });
+export const fieldError = z.strictObject({ path: z.string(), message: z.string() }).meta({ id: 'FieldError' });
 export type FieldError = z.infer<typeof fieldError>;
 
 /** RFC 9457 problem details. Amounts are whole tokens. */
-export const problem = z.strictObject({
-  type: z.string(),
-  title: z.string(),
-  status: z.int(),
-  code: z.enum(PROBLEM_CODES),
-  detail: z.string(),
-  requestId: z.string(),
-  errors: z.array(fieldError).optional(),
-  /** Of scope_missing: the scope that the key lacks. */
-  scope: z.string().optional(),
-  /** Of tokens_insufficient: what was asked for, what can be spent now, and which tokens these are. */
-  required: z.int().optional(),
-  available: z.int().optional(),
-  tokenType: z.string().optional(),
-});
+export const problem = z
+  .strictObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.enum(PROBLEM_CODES),
+    detail: z.string(),
+    requestId: z.string(),
+    errors: z.array(fieldError).optional(),
+    /** Of scope_missing: the scope that the key lacks. */
+    scope: z.string().optional(),
+    /** Of tokens_insufficient: what was asked for, what can be spent now, and which tokens these are. */
+    required: z.int().optional(),
+    available: z.int().optional(),
+    tokenType: z.string().optional(),
+  })
+  .meta({ id: 'Problem' });
 export type Problem = z.infer<typeof problem>;
 
 /** What a code's answer may carry beyond the catalogue's own words. */

@@ -5,12 +5,14 @@
 export const HOLD_REFUSALS = [
   'not_a_member',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'id_invalid',
   'amount_invalid',
   'lifetime_invalid',
   'id_reused',
   'feature_not_available',
+  'too_many_holds',
   'limit_reached',
   'tokens_insufficient',
 ] as const;
@@ -19,9 +21,11 @@ export type HoldRefusal = (typeof HOLD_REFUSALS)[number];
 export const QUOTE_REFUSALS = [
   'not_a_member',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'amount_invalid',
   'feature_not_available',
+  'too_many_holds',
   'limit_reached',
   'tokens_insufficient',
 ] as const;
@@ -57,6 +61,7 @@ export type ExtensionRefusal = (typeof EXTENSION_REFUSALS)[number];
 export const GROWTH_REFUSALS = [
   'not_a_member',
   'hold_unknown',
+  'organization_suspended',
   'hold_of_a_job',
   'key_invalid',
   'key_reused',
@@ -82,10 +87,13 @@ export type RefundRefusal = (typeof REFUND_REFUSALS)[number];
 export const ADMISSION_REFUSALS = [
   'not_a_member',
   'key_reused',
+  'organization_suspended',
   'feature_unknown',
   'id_invalid',
   'id_reused',
   'feature_not_available',
+  'too_many_jobs',
+  'too_many_holds',
   'limit_reached',
   'tokens_insufficient',
 ] as const;
@@ -95,6 +103,7 @@ export const DEDUCTION_REFUSALS = [
   'not_a_member',
   'key_reused',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'id_reused',
   'feature_not_available',
@@ -106,6 +115,7 @@ export type DeductionRefusal = (typeof DEDUCTION_REFUSALS)[number];
 export const CHECK_REFUSALS = [
   'not_a_member',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'feature_not_available',
   'tokens_insufficient',

@@ -114,9 +114,11 @@ export async function startTestApi(
       ...(signal === undefined ? {} : { signal }),
     });
     const text = await response.text();
-    return { status: response.status, headers: response.headers, text, body: text === '' ? null : JSON.parse(text) };
+    const isJson = /[/+]json\b/.test(response.headers.get('content-type') ?? '');
+    return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : null };
   };
   return {
+    app,
     url: server.url,
     pool,
     waiters,
