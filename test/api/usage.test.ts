@@ -251,7 +251,14 @@ describe('a series of usage', () => {
     const ZONES = [
       ...['UTC', 'Europe/Berlin', 'America/New_York', 'America/Havana', 'America/Sao_Paulo', 'America/Santiago'],
       ...['Asia/Beirut', 'Africa/Cairo', 'Asia/Kathmandu', 'Australia/Lord_Howe', 'Antarctica/Troll', 'Pacific/Apia'],
-      ...['Africa/Casablanca', 'America/Asuncion', 'America/Nuuk', 'Pacific/Chatham'],
+      ...[
+        'Africa/Casablanca',
+        'America/Asuncion',
+        'America/Nuuk',
+        'Pacific/Chatham',
+        'Atlantic/Azores',
+        'America/Scoresbysund',
+      ],
     ];
     const changes = Object.fromEntries(
       ZONES.map((zone) => [zone, changesOf(zone, Date.UTC(2011, 10, 1), Date.UTC(2024, 0, 1))]),
