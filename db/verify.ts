@@ -346,6 +346,15 @@ export const CHECKS: readonly Check[] = [
              where coalesce(b.held, 0) <> coalesce(o.held, 0)`,
   },
   {
+    name: 'I2 open holds',
+    sentence: 'Each balance counts exactly the holds that are open on it.',
+    query: `select b.organization_id, b.token_type, b.open_holds, count(h.id) as open
+              from ${BALANCES} b
+              left join ${HOLDS} h on h.organization_id = b.organization_id and h.token_type = b.token_type and h.state = 'held'
+             group by b.organization_id, b.token_type, b.open_holds
+            having b.open_holds <> count(h.id)`,
+  },
+  {
     name: 'I3 negative',
     sentence: 'No balance is negative, and none ever was.',
     query: `select b.organization_id, b.token_type, null::bigint as entry_number, b.available, b.held, b.owed
@@ -538,6 +547,23 @@ export const CHECKS: readonly Check[] = [
                  from ${GRANTS} g
                 where g.organization_id = b.organization_id and g.token_type = b.token_type and g.remaining > 0) due
              where due.at < b.next_change_at or due.at < b.settled_through`,
+  },
+  {
+    name: 'admission',
+    sentence:
+      'Each balance says what is so of its organization: whether it is suspended, and its own cap on open holds.',
+    query: `select b.organization_id, b.token_type, b.is_suspended, s.since, b.most_open_holds, r.most_open_holds as cap
+              from ${BALANCES} b
+              left join tollgate.suspensions s on s.organization_id = b.organization_id
+              left join tollgate.organization_rules r on r.organization_id = b.organization_id
+             where b.is_suspended <> (s.organization_id is not null) or b.most_open_holds <> r.most_open_holds`,
+  },
+  {
+    name: 'low balance',
+    sentence: 'A balance counts as low exactly while it lies below its threshold.',
+    query: `select b.organization_id, b.token_type, b.available, b.low_threshold, b.is_low
+              from ${BALANCES} b
+             where b.is_low <> coalesce(b.available < b.low_threshold, false)`,
   },
   {
     name: 'I10 charged',
