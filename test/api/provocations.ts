@@ -6,7 +6,7 @@ import type { TestDatabase } from '../support/database.ts';
 import { holdLaneOf } from './holdLane.ts';
 import { type Reply, runToTheEnd, type TestApi } from './testApi.ts';
 import { unfinishedRequest } from './unfinishedRequest.ts';
-import { type Draft, draftOf, idsOf, rightful, send, type Tenant, type World } from './world.ts';
+import { type Draft, draftOf, idsOf, REASON, rightful, send, type Tenant, type World } from './world.ts';
 
 /** The API in every condition in which it answers otherwise. All but the last look at the world's database. */
 export interface Conditions {
@@ -121,6 +121,12 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
   hold_not_found: (scene) => naming(scene, 'holdId', 'no-such-hold'),
   charge_not_found: (scene) => naming(scene, 'chargeId', 'no-such-hold.1'),
   job_not_found: (scene) => naming(scene, 'jobId', 'no-such-job'),
+  usage_not_found: (scene) => naming(scene, 'usageId', '999999999999999'),
+  organization_not_found: ({ ask, operation, example, ids, draft, world }) => {
+    const organizationId = 'no-such-organization';
+    const { path } = draftOf(operation, example, { ...ids, organizationId }, organizationId);
+    return ask({ draft: { path, headers: { ...draft.headers, ...REASON } }, credential: world.operator });
+  },
   route_not_found: (scene) => naming(scene, 'file', 'no-such-file.js'),
 
   feature_unknown: ({ ask, draft }) =>
