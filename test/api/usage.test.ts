@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { usageLine, usagePage, usageSeries, usageSourceList } from '../../contract/usage.ts';
@@ -311,7 +314,7 @@ describe('a series of usage', () => {
             expect(buckets).toEqual(seriesOf(lines, { timeZone, interval, from, to, by }));
           },
         ),
-        { numRuns: 150 },
+        { numRuns: 100 },
       );
     } finally {
       await forget(planted);
@@ -562,6 +565,33 @@ test('another organization sees nothing of it', async () => {
   const { body } = await get(`/api/v1/usage?interval=day&by=user&${lastMonth()}&user=%3D1%2B1`, other);
   expect(body.totals).toEqual({ tokens: 0, refunded: 0, count: 0 });
   expect((await get('/api/v1/usage/log?user=%3D1%2B1', other)).body.lines).toEqual([]);
+});
+
+test('the guide’s lines run, and do what it says', async () => {
+  const guide = await readFile(new URL('../../docs/guides/USAGE.md', import.meta.url), 'utf8');
+  const script = [...guide.matchAll(/```sh\n(.*?)```/gs)].map(([, text]) => text!.replace(' > usage.csv', ''));
+  const [newest] = await wholeLog('&feature=generate_leads');
+  const answers: string[] = [];
+  for (const lines of script) {
+    const { stdout } = await promisify(execFile)('sh', ['-euc', lines], {
+      env: {
+        ...process.env,
+        ...{ TOLLGATE_URL: api.url, TOLLGATE_KEY: organization.secret, ORGANIZATION_ID: organization.organizationId },
+        ...{ FROM: ago(30 * DAY_MS), TO: ago(-DAY_MS), USAGE_ID: String(newest!.id) },
+      },
+    });
+    answers.push(stdout);
+  }
+  const [chart, log, csv, sources, retention, ...more] = answers;
+  expect(more).toEqual([]);
+  expect(JSON.parse(chart!)).toMatchObject({
+    timeZone: 'Europe/Berlin',
+    totals: { tokens: 15, refunded: 3, count: 6 },
+  });
+  expect(JSON.parse(log!).lines[0]).toEqual(newest);
+  expect(parseCsv(csv!)).toHaveLength(8);
+  expect(JSON.parse(sources!)).toMatchObject({ usageId: newest!.id, tokens: newest!.tokens });
+  expect(JSON.parse(retention!)).toEqual({ promptDays: 30, resultDays: 365, idempotencyDays: 90 });
 });
 
 /** Takes planted lines away: no charge stands behind them. */
