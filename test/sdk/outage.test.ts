@@ -154,6 +154,16 @@ describe('when Tollgate cannot be reached', () => {
     expect([await charges(), (await goals()).available]).toEqual([[2], 18]);
   });
 
+  test('two processes that worked under one key are charged once between them', async () => {
+    const [one, other] = [client(OPEN).tollgate, client(OPEN).tollgate];
+    proxy.decide(() => 'cut');
+    const options = { idempotencyKey: 'shared' };
+    await one.withTokens('generate_goal', async (held) => held.use(1), options);
+    await other.withTokens('generate_goal', async (held) => held.use(2), options);
+    proxy.decide(() => 'pass');
+    expect([await one.outage.drain(), await other.outage.drain(), await charges()]).toEqual([0, 0, [1]]);
+  });
+
   test('work of an open feature that throws in an outage is not charged, and neither is one that used nothing', async () => {
     const { tollgate } = client(OPEN);
     proxy.decide(() => 'cut');
@@ -340,7 +350,7 @@ describe('whatever the faults', () => {
               tollgate.withTokens(
                 isOpen ? 'generate_goal' : 'generate_leads',
                 async (held) => {
-                    if (isLapsing) await elapse(database.superuser, organization.organizationId, '1000 seconds');
+                  if (isLapsing) await elapse(database.superuser, organization.organizationId, '1000 seconds');
                   held.use(used);
                   worked++;
                   return used;
