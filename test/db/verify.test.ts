@@ -73,6 +73,9 @@ async function liveThroughEverything(organization: TestOrganization): Promise<vo
   ]);
   await owner.end();
   await holder.hold('counted', 2);
+  // One that is low, and one that is not.
+  for (const [type, threshold] of Object.entries({ lead_generation: 1_000_000, forecast: 1 }))
+    await superuser.query('select tollgate.set_low_balance($1, $2, $3)', [organizationId, type, threshold]);
   await superuser.query(`update organizations set plan = 'enterprise' where id = $1`, [organizationId]);
 
   await job('admitted');
@@ -113,11 +116,12 @@ it('finds every state of jobs and holds, and every kind of entry and grant, in w
 });
 
 const BALANCE = `organization_id = 'org-a' and token_type = 'lead_generation'`;
+const BALANCE_NOT_LOW = `organization_id = 'org-a' and token_type = 'forecast'`;
 const HOLD = (id: string) => `organization_id = 'org-a' and id = '${id}'`;
 const post = (...movements: string[]) => `
   select set_config('tollgate.organizations', 'org-a', true);
   select tollgate.post_movements(array[${movements
-    .map((movement) => `row('org-a', 'lead_generation', ${movement}, 'planted', now(), null)`)
+    .map((movement) => `row('org-a', 'lead_generation', ${movement}, 'planted', now(), null, 0)`)
     .join(', ')}]::tollgate.movement[])`;
 
 /** Each corruption, and exactly the checks that must find it. */
@@ -178,7 +182,24 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
   {
     corruption: 'a hold that was released without an entry',
     sql: `update tollgate.holds set state = 'released', ended_at = now() where ${HOLD('open')}`,
-    finds: ['I2 held', 'I4 one end', 'I6 grants'],
+    finds: ['I2 held', 'I2 open holds', 'I4 one end', 'I6 grants'],
+  },
+  {
+    corruption: 'an open hold that the balance does not count',
+    sql: `update tollgate.balances set open_holds = open_holds - 1 where ${BALANCE}`,
+    finds: ['I2 open holds'],
+  },
+  {
+    corruption: 'a balance that forgot the suspension',
+    sql: `insert into tollgate.suspensions (organization_id, since, reason, actor) values ('org-a', now(), 'planted', 'operator:planted');
+          update tollgate.balances set is_suspended = true where organization_id = 'org-a' and token_type <> 'forecast'`,
+    finds: ['admission'],
+  },
+  {
+    corruption: 'a balance with a cap of its own',
+    sql: `insert into tollgate.organization_rules as r (organization_id, most_open_holds) values ('org-a', 7)
+          on conflict (organization_id) do update set most_open_holds = 7`,
+    finds: ['admission'],
   },
   {
     corruption: 'a refund that the usage log lost',
@@ -325,6 +346,16 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
     corruption: 'a balance that will look too late',
     sql: `update tollgate.balances set next_change_at = refresh_date + interval '1 day' where organization_id = 'org-a' and token_type = 'forecast'`,
     finds: ['I8 time'],
+  },
+  {
+    corruption: 'a balance below its threshold that nobody was told of',
+    sql: `update tollgate.balances set low_threshold = available + 1 where ${BALANCE_NOT_LOW}`,
+    finds: ['low balance'],
+  },
+  {
+    corruption: 'a balance that counts as low for ever',
+    sql: `update tollgate.balances set is_low = true where ${BALANCE_NOT_LOW}`,
+    finds: ['low balance'],
   },
   {
     corruption: 'a job that was charged without its tokens',
