@@ -84,6 +84,38 @@ describe('a function for everything that can be asked for', () => {
     expect((await tollgate.tokens.stats({ organizationId })).byType).toHaveLength(5);
   });
 
+  test('organizations, members, keys, limits, usage, audit: each is asked for as the API takes it', async () => {
+    const { organizationId } = organization;
+    expect(await tollgate.organizations.rename(organizationId, { name: 'Renamed' })).toMatchObject({ name: 'Renamed' });
+    expect(await tollgate.organizations.get(organizationId)).toMatchObject({ plan: 'pro' });
+    const userId = `ann-${organizationId}`;
+    await tollgate.members.set(organizationId, userId, { role: 'admin' });
+    await tollgate.members.set(organizationId, `bob-${organizationId}`, { role: 'admin' });
+    const members = [];
+    for await (const member of tollgate.members.list(organizationId, { limit: 1 })) members.push(member.userId);
+    expect(members).toEqual([userId, `bob-${organizationId}`]);
+    // What is gone is gone, though the answer that said so was lost.
+    let removals = 0;
+    proxy.decide(({ method }) => (method === 'DELETE' && ++removals === 1 ? 'lose_answer' : 'pass'));
+    expect(await tollgate.members.remove(organizationId, userId)).toBeUndefined();
+    proxy.decide(() => 'pass');
+    await expect(tollgate.members.remove(organizationId, userId)).rejects.toMatchObject({ code: 'member_not_found' });
+    const key = await tollgate.keys.create(organizationId, { name: 'another', scopes: ['tokens:read'] });
+    const other = createTollgate({ url: proxy.url, apiKey: key.secret });
+    expect((await other.balances.get()).balances).toHaveLength(5);
+    await tollgate.keys.revoke(organizationId, key.id);
+    await expect(other.balances.get()).rejects.toMatchObject({ code: 'unauthorized' });
+    expect((await tollgate.limits.list(organizationId)).limits).toEqual([]);
+    const days = { interval: 'day', from: '2026-01-05T00:00:00Z', to: '2026-01-07T00:00:00Z' } as const;
+    expect((await tollgate.usage.series(days)).buckets.length).toBeGreaterThan(0);
+    expect(await (await tollgate.usage.seriesFile({ ...days, format: 'csv' })).text()).toContain('startsAt');
+    const acts = [];
+    for await (const { act } of tollgate.audit.list(organizationId)) acts.push(act);
+    expect(acts).toContain('removeMember');
+    await expect(tollgate.organizations.list().page()).rejects.toMatchObject({ code: 'operators_only' });
+    expect((await tollgate.reference.openApi()).openapi).toMatch(/^3\.1/);
+  });
+
   test('an API that is not ready answers that, and is not in trouble', async () => {
     const draining = await startTestApi(database);
     onTestFinished(() => draining.close());
