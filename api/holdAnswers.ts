@@ -44,7 +44,9 @@ export function placementAnswer(
         available: placed.available!,
         tokenType: placed.tokenType!,
       });
+    case 'organization_suspended':
     case 'feature_not_available':
+    case 'too_many_holds':
     case 'limit_reached':
       return refused(placed.outcome);
     case 'id_reused':
@@ -104,6 +106,7 @@ export function growthAnswer(id: string, asked: number, growth: Growth): Answer<
       return refused('invalid_request', {
         errors: [{ path: 'tokens', message: 'is too large, with what is held already' }],
       });
+    case 'organization_suspended':
     case 'feature_not_available':
     case 'limit_reached':
       return refused(outcome);

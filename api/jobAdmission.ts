@@ -10,7 +10,15 @@ import { reasonOf } from './reasonOf.ts';
 export type AdmissionReply =
   | { outcome: 'accepted'; isRepeat: boolean; answer: AdmissionAnswer }
   | { outcome: 'tokens_insufficient'; required: number; available: number; tokenType: TokenType }
-  | { outcome: 'not_a_member' | 'key_reused' | 'feature_unknown' | 'feature_not_available' | 'limit_reached' }
+  | { outcome: 'not_a_member' | 'key_reused' | 'feature_unknown' }
+  | {
+      outcome:
+        | 'organization_suspended'
+        | 'feature_not_available'
+        | 'too_many_jobs'
+        | 'too_many_holds'
+        | 'limit_reached';
+    }
   | { outcome: 'not_started' };
 
 /**
@@ -49,8 +57,11 @@ export async function takeJob(
       throw new Error(`admit_job answered ${admission.outcome} to a new UUID`);
     case 'not_a_member':
     case 'key_reused':
+    case 'organization_suspended':
     case 'feature_unknown':
     case 'feature_not_available':
+    case 'too_many_jobs':
+    case 'too_many_holds':
     case 'limit_reached':
       return { outcome: admission.outcome };
     default:

@@ -18,6 +18,9 @@ const HEADERS: Partial<Record<ProblemCode, Record<string, string>>> = {
   ledger_busy: { 'Retry-After': '1' },
   workflows_unavailable: { 'Retry-After': '2' },
   too_many_waiters: { 'Retry-After': '1' },
+  // As long as work takes, not as a queue moves.
+  too_many_holds: { 'Retry-After': '5' },
+  too_many_jobs: { 'Retry-After': '5' },
   // The rest of the body is not worth reading.
   payload_too_large: { Connection: 'close' },
   request_timeout: { Connection: 'close' },

@@ -346,6 +346,15 @@ export const CHECKS: readonly Check[] = [
              where coalesce(b.held, 0) <> coalesce(o.held, 0)`,
   },
   {
+    name: 'I2 open holds',
+    sentence: 'Each balance counts exactly the holds that are open on it.',
+    query: `select b.organization_id, b.token_type, b.open_holds, count(h.id) as open
+              from ${BALANCES} b
+              left join ${HOLDS} h on h.organization_id = b.organization_id and h.token_type = b.token_type and h.state = 'held'
+             group by b.organization_id, b.token_type, b.open_holds
+            having b.open_holds <> count(h.id)`,
+  },
+  {
     name: 'I3 negative',
     sentence: 'No balance is negative, and none ever was.',
     query: `select b.organization_id, b.token_type, null::bigint as entry_number, b.available, b.held, b.owed
@@ -540,6 +549,16 @@ export const CHECKS: readonly Check[] = [
              where due.at < b.next_change_at or due.at < b.settled_through`,
   },
   {
+    name: 'admission',
+    sentence:
+      'Each balance says what is so of its organization: whether it is suspended, and its own cap on open holds.',
+    query: `select b.organization_id, b.token_type, b.is_suspended, s.since, b.most_open_holds, r.most_open_holds as cap
+              from ${BALANCES} b
+              left join tollgate.suspensions s on s.organization_id = b.organization_id
+              left join tollgate.organization_rules r on r.organization_id = b.organization_id
+             where b.is_suspended <> (s.organization_id is not null) or b.most_open_holds <> r.most_open_holds`,
+  },
+  {
     name: 'low balance',
     sentence: 'A balance counts as low exactly while it lies below its threshold.',
     query: `select b.organization_id, b.token_type, b.available, b.low_threshold, b.is_low
@@ -548,14 +567,15 @@ export const CHECKS: readonly Check[] = [
   },
   {
     name: 'I10 charged',
-    sentence: 'A charged job has a result, and exactly its tokens were charged: captured, or a debt.',
+    sentence:
+      'A charged job has a result, or had one that was erased, and exactly its tokens were charged: captured, or a debt.',
     query: `with ${BY_JOB}
             select j.organization_id, j.id as job_id, j.tokens, h.captured, h.open, j.debt, d.debts, j.result is not null as has_result
               from ${JOBS} j
               left join holds_by_job h on h.organization_id = j.organization_id and h.job_id = j.id
               left join debts_by_job d on d.organization_id = j.organization_id and d.job_id = j.id
              where j.state = 'charged'
-               and (j.result is null or coalesce(h.open, 0) <> 0 or coalesce(d.debts, 0) <> j.debt
+               and ((j.result is null and j.result_erased_at is null) or coalesce(h.open, 0) <> 0 or coalesce(d.debts, 0) <> j.debt
                     or coalesce(h.captured, 0) + j.debt <> j.tokens)`,
   },
   {

@@ -1,6 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import pg from 'pg';
-import { authenticateKey, createApiKey } from '../db/apiKeys.ts';
+import { createApiKey } from '../db/apiKeys.ts';
+import { authenticateKeys } from '../db/credentials.ts';
+import { authenticateOperator, createOperator } from '../db/operators.ts';
+import { secretHash } from '../db/secrets.ts';
 import { KEY_SCOPES } from '../domain/keyScopes.ts';
 
 export const DEVELOPMENT_ORGANIZATION = { id: 'org-dev', name: 'Development', plan: 'pro' } as const;
@@ -32,7 +35,7 @@ export async function ensureDevelopmentOrganization(options: DevelopmentOrganiza
   try {
     await insertOrganization(admin, options.hasMember);
     const kept = await readFile(options.keyFile, 'utf8').catch(() => undefined);
-    if (kept && (await isAccepted(options.apiUrl, kept))) return { secret: kept, isNew: false };
+    if (kept && (await isAccepted(options.apiUrl, kept, authenticateKey))) return { secret: kept, isNew: false };
 
     const { secret } = await createApiKey(admin, {
       organizationId: DEVELOPMENT_ORGANIZATION.id,
@@ -41,6 +44,25 @@ export async function ensureDevelopmentOrganization(options: DevelopmentOrganiza
     });
     await writeFile(options.keyFile, secret, { mode: 0o600 });
     return { secret, isNew: true };
+  } finally {
+    await admin.end();
+  }
+}
+
+/** Makes sure that there is an operator to try things as; answers his credential. */
+export async function ensureDevelopmentOperator(options: {
+  adminUrl: string;
+  apiUrl: string;
+  credentialFile: string;
+}): Promise<string> {
+  const kept = await readFile(options.credentialFile, 'utf8').catch(() => undefined);
+  if (kept && (await isAccepted(options.apiUrl, kept, authenticateOperator))) return kept;
+  const admin = new pg.Client({ connectionString: options.adminUrl });
+  await admin.connect();
+  try {
+    const { credential } = await createOperator(admin, { name: 'development' });
+    await writeFile(options.credentialFile, credential, { mode: 0o600 });
+    return credential;
   } finally {
     await admin.end();
   }
@@ -91,10 +113,18 @@ async function setServiceRole(admin: pg.Client): Promise<boolean> {
   }
 }
 
-async function isAccepted(apiUrl: string, secret: string): Promise<boolean> {
+async function authenticateKey(pool: pg.Pool, secret: string): Promise<object | null> {
+  return (await authenticateKeys(pool, [secretHash(secret)]))[0]!;
+}
+
+async function isAccepted(
+  apiUrl: string,
+  secret: string,
+  authenticate: (pool: pg.Pool, secret: string) => Promise<object | null>,
+): Promise<boolean> {
   const pool = new pg.Pool({ connectionString: apiUrl, max: 1 });
   try {
-    return (await authenticateKey(pool, secret)) !== null;
+    return (await authenticate(pool, secret)) !== null;
   } finally {
     await pool.end();
   }

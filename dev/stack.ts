@@ -8,6 +8,7 @@ import { type DatabaseUrls, databaseUrls } from './databaseUrls.ts';
 import {
   DEVELOPMENT_ORGANIZATION,
   type DevelopmentKey,
+  ensureDevelopmentOperator,
   ensureDevelopmentOrganization,
 } from './developmentOrganization.ts';
 import { type PostgresServer, startPostgres } from './embeddedPostgres.ts';
@@ -40,6 +41,8 @@ export interface Stack {
   urls: StackUrls;
   organizationId: string;
   developmentKey: DevelopmentKey;
+  /** Null in a database of the user's own: who operates that is his to say (`npm run operator`). */
+  operatorCredential: string | null;
   /** Of the parts that this stack runs itself, as of now. */
   pids(): Partial<Record<StackPart, number>>;
   /** False when the part is being started again at this moment. */
@@ -87,11 +90,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   try {
     const state = await readStackState(stateDirectory, options.ports ?? {}, say, configured);
     const building: Building = { options, env, stateDirectory, state, parts, say };
-    const { urls, developmentKey } = await build(building);
+    const { urls, developmentKey, operatorCredential } = await build(building);
     return {
       urls,
       organizationId: DEVELOPMENT_ORGANIZATION.id,
       developmentKey,
+      operatorCredential,
       pids: () => Object.fromEntries([...parts].map(([name, part]) => [name, part.pid()])),
       kill: (name, signal) => ownPart(parts, name).kill(signal),
       restarted: (name) => ownPart(parts, name).restarted(),
@@ -134,7 +138,7 @@ interface Building {
   say: (line: string) => void;
 }
 
-async function build(building: Building): Promise<{ urls: StackUrls; developmentKey: DevelopmentKey }> {
+async function build(building: Building): Promise<Pick<Stack, 'urls' | 'developmentKey' | 'operatorCredential'>> {
   const [databases, temporal, ai, signIn] = await allOrNothing([
     prepareDatabase(building),
     prepareTemporal(building),
@@ -148,6 +152,14 @@ async function build(building: Building): Promise<{ urls: StackUrls; development
     // In a database of the user's own, users are his own.
     hasMember: databases.superuser !== undefined,
   });
+  const operatorCredential =
+    databases.superuser === undefined
+      ? null
+      : await ensureDevelopmentOperator({
+          adminUrl: databases.superuser,
+          apiUrl: databases.api,
+          credentialFile: join(building.stateDirectory, 'development-operator'),
+        });
   building.say(`Organization ${DEVELOPMENT_ORGANIZATION.id} on plan ${DEVELOPMENT_ORGANIZATION.plan}, with a key`);
   const api = await startOurOwn(building, { databases, temporal, ai, signIn });
   return {
@@ -161,6 +173,7 @@ async function build(building: Building): Promise<{ urls: StackUrls; development
       auth: signIn.SUPABASE_URL,
     },
     developmentKey,
+    operatorCredential,
   };
 }
 

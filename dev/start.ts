@@ -51,7 +51,7 @@ async function end(): Promise<void> {
   process.exit(0);
 }
 
-function welcome({ urls, developmentKey, organizationId }: Stack): string {
+function welcome({ urls, developmentKey, operatorCredential, organizationId }: Stack): string {
   const key = developmentKey.secret;
   const rows = [
     ['API', urls.api],
@@ -63,6 +63,7 @@ function welcome({ urls, developmentKey, organizationId }: Stack): string {
     ['Organization', organizationId],
     ['Sign-in', urls.auth],
     ['Development key', key],
+    ['Operator', operatorCredential ?? undefined],
   ].filter((row): row is [string, string] => row[1] !== undefined);
   return [
     '',

@@ -27,5 +27,9 @@ export const END_CODES = {
   start_failed: 'The workflow could not be started. The tokens were given back; send the request again.',
   never_started: 'The workflow was never started. The tokens were given back; send the request again.',
   tokens_insufficient: 'The hold had lapsed before the work began, and the balance no longer covers the job.',
+  limit_reached:
+    'The hold had lapsed before the work began, and a limit of the organization no longer lets it be taken.',
+  too_many_holds: 'The hold had lapsed before the work began, and too many others are open to take it again.',
+  organization_suspended: 'The hold had lapsed before the work began, and the organization is suspended.',
 } as const;
 export type EndCode = keyof typeof END_CODES;

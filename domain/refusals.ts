@@ -5,12 +5,14 @@
 export const HOLD_REFUSALS = [
   'not_a_member',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'id_invalid',
   'amount_invalid',
   'lifetime_invalid',
   'id_reused',
   'feature_not_available',
+  'too_many_holds',
   'limit_reached',
   'tokens_insufficient',
 ] as const;
@@ -19,9 +21,11 @@ export type HoldRefusal = (typeof HOLD_REFUSALS)[number];
 export const QUOTE_REFUSALS = [
   'not_a_member',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'amount_invalid',
   'feature_not_available',
+  'too_many_holds',
   'limit_reached',
   'tokens_insufficient',
 ] as const;
@@ -57,6 +61,7 @@ export type ExtensionRefusal = (typeof EXTENSION_REFUSALS)[number];
 export const GROWTH_REFUSALS = [
   'not_a_member',
   'hold_unknown',
+  'organization_suspended',
   'hold_of_a_job',
   'key_invalid',
   'key_reused',
@@ -82,10 +87,13 @@ export type RefundRefusal = (typeof REFUND_REFUSALS)[number];
 export const ADMISSION_REFUSALS = [
   'not_a_member',
   'key_reused',
+  'organization_suspended',
   'feature_unknown',
   'id_invalid',
   'id_reused',
   'feature_not_available',
+  'too_many_jobs',
+  'too_many_holds',
   'limit_reached',
   'tokens_insufficient',
 ] as const;
@@ -95,6 +103,7 @@ export const DEDUCTION_REFUSALS = [
   'not_a_member',
   'key_reused',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'id_reused',
   'feature_not_available',
@@ -106,8 +115,24 @@ export type DeductionRefusal = (typeof DEDUCTION_REFUSALS)[number];
 export const CHECK_REFUSALS = [
   'not_a_member',
   'organization_unknown',
+  'organization_suspended',
   'feature_unknown',
   'feature_not_available',
   'tokens_insufficient',
 ] as const;
 export type CheckRefusal = (typeof CHECK_REFUSALS)[number];
+
+export const KEY_CREATION_REFUSALS = [
+  'not_an_admin',
+  'organization_unknown',
+  'scope_missing',
+  'expiry_past',
+  'expiry_beyond_own',
+] as const;
+export type KeyCreationRefusal = (typeof KEY_CREATION_REFUSALS)[number];
+
+export const KEY_ROTATION_REFUSALS = ['not_an_admin', 'key_unknown', 'key_ended', 'scope_missing'] as const;
+export type KeyRotationRefusal = (typeof KEY_ROTATION_REFUSALS)[number];
+
+export const LIMIT_REFUSALS = ['not_an_admin', 'organization_unknown', 'limit_unknown', 'too_many_limits'] as const;
+export type LimitRefusal = (typeof LIMIT_REFUSALS)[number];

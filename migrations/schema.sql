@@ -41,7 +41,8 @@ create type tollgate.movement as (
   grant_id bigint,
   actor text,
   effective_at timestamp with time zone,
-  expires_at timestamp with time zone
+  expires_at timestamp with time zone,
+  open_holds integer
 );
 
 -- Tables
@@ -115,7 +116,7 @@ grant select on public.organizations to authenticated;
 grant delete, insert, select, update on public.organizations to service_role;
 grant select on public.organizations to tollgate_api;
 grant select on public.organizations to tollgate_auditor;
-grant select on public.organizations to tollgate_ledger;
+grant insert, select on public.organizations to tollgate_ledger;
 grant select on public.organizations to tollgate_worker;
 
 create table public.user_profiles (
@@ -133,8 +134,9 @@ alter table public.user_profiles enable row level security;
 alter table public.user_profiles force row level security;
 create policy auditor_reads_profiles on public.user_profiles for select to tollgate_auditor
   using (true);
-create policy ledger_sees_profiles on public.user_profiles for select to tollgate_ledger
-  using (true);
+create policy ledger_keeps_profiles on public.user_profiles for all to tollgate_ledger
+  using (true)
+  with check (true);
 create policy member_reads_own_profile on public.user_profiles for select to authenticated
   using ((id = ( SELECT auth.uid() AS uid)));
 create policy service_edits_profiles on public.user_profiles for all to service_role
@@ -146,7 +148,7 @@ grant select on public.user_profiles to authenticated;
 grant delete, insert, select, update on public.user_profiles to service_role;
 grant select on public.user_profiles to tollgate_api;
 grant select on public.user_profiles to tollgate_auditor;
-grant select on public.user_profiles to tollgate_ledger;
+grant delete, insert, select on public.user_profiles to tollgate_ledger;
 grant select on public.user_profiles to tollgate_worker;
 
 create table tollgate.adjustments (
@@ -190,14 +192,25 @@ create table tollgate.api_keys (
   created_at timestamp with time zone not null default clock_timestamp(),
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  prefix text,
+  last_used_at timestamp with time zone,
+  replaced_by text,
+  lifetime_ends_at timestamp with time zone,
   constraint api_keys_pkey PRIMARY KEY (id),
   constraint api_keys_key_hash_key UNIQUE (key_hash),
   constraint api_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint api_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES tollgate.api_keys(id),
   constraint api_keys_hash_is_sha256 CHECK ((length(key_hash) = 32)),
   constraint api_keys_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
+  constraint api_keys_prefix_is_short CHECK ((length(prefix) = 12)),
+  constraint api_keys_replace_others CHECK ((replaced_by <> id)),
   constraint api_keys_scopes_are_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['jobs:read'::text, 'jobs:write'::text, 'tokens:read'::text, 'tokens:write'::text, 'organization:read'::text, 'organization:write'::text])))
 );
 CREATE INDEX api_keys_organization_id_idx ON tollgate.api_keys USING btree (organization_id);
+comment on column tollgate.api_keys.prefix is 'The first 12 characters of the secret; null: made before they were kept.';
+comment on column tollgate.api_keys.last_used_at is 'Exact to a minute: kept by note_key_use, behind the requests.';
+comment on column tollgate.api_keys.replaced_by is 'The newest key that it was rotated into; it expires when the overlap is over.';
+comment on column tollgate.api_keys.lifetime_ends_at is 'Of a replaced key: when it would have expired by itself, and its successors do; null: never.';
 alter table tollgate.api_keys enable row level security;
 alter table tollgate.api_keys force row level security;
 create policy ledger_writes_keys on tollgate.api_keys for all to tollgate_ledger
@@ -232,6 +245,7 @@ create table tollgate.audit_log (
   constraint audit_log_names_who CHECK ((actor ~ '^(operator|user|key|sql):.'::text)),
   constraint audit_log_operators_say_why CHECK ((("left"(actor, 9) <> 'operator:'::text) OR ((reason ~ '\S'::text) AND (length(reason) <= 500))))
 );
+CREATE INDEX audit_log_actor_idx ON tollgate.audit_log USING btree (actor, id);
 CREATE INDEX audit_log_organization_idx ON tollgate.audit_log USING btree (organization_id, id);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.audit_log FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
 alter table tollgate.audit_log enable row level security;
@@ -267,6 +281,9 @@ create table tollgate.balances (
   is_limited boolean not null default false,
   low_threshold bigint,
   is_low boolean not null default false,
+  is_suspended boolean not null default false,
+  open_holds integer not null default 0,
+  most_open_holds integer not null default 10000,
   constraint balances_pkey PRIMARY KEY (organization_id, token_type),
   constraint balances_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint balances_are_never_negative CHECK (((available >= 0) AND (held >= 0) AND (owed >= 0))),
@@ -279,6 +296,9 @@ comment on column tollgate.balances.next_change_at is 'Never later than the next
 comment on column tollgate.balances.is_in_plan is 'The plan includes the token type. Follows the plan and the catalogue.';
 comment on column tollgate.balances.is_limited is 'There are sub-limits on this balance.';
 comment on column tollgate.balances.is_low is 'Available is below low_threshold, and that has been told.';
+comment on column tollgate.balances.is_suspended is 'Its organization is suspended (tollgate.suspensions): nothing new is admitted.';
+comment on column tollgate.balances.open_holds is 'How many holds are open. Changes with the movements that open and end them.';
+comment on column tollgate.balances.most_open_holds is 'How many may be: what the organization''s rules say, or the usual cap.';
 alter table tollgate.balances enable row level security;
 alter table tollgate.balances force row level security;
 create policy auditor_reads_balances on tollgate.balances for select to tollgate_auditor
@@ -319,8 +339,12 @@ create policy auditor_reads_cycles on tollgate.billing_cycles for select to toll
 create policy ledger_sees_cycles on tollgate.billing_cycles for all to tollgate_ledger
   using (true)
   with check (true);
+create policy tenant_reads_cycles on tollgate.billing_cycles for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.billing_cycles to tollgate_api;
 grant select on tollgate.billing_cycles to tollgate_auditor;
 grant insert, select, update on tollgate.billing_cycles to tollgate_ledger;
+grant select on tollgate.billing_cycles to tollgate_worker;
 
 create table tollgate.catalogue_allowances (
   version integer not null,
@@ -634,6 +658,7 @@ create table tollgate.idempotency_records (
   constraint idempotency_records_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint idempotency_records_key_is_bounded CHECK (((length(key) >= 1) AND (length(key) <= 255)))
 );
+CREATE INDEX idempotency_records_age_idx ON tollgate.idempotency_records USING btree (((organization_id || '/'::text)), created_at);
 alter table tollgate.idempotency_records enable row level security;
 alter table tollgate.idempotency_records force row level security;
 create policy auditor_reads_records on tollgate.idempotency_records for select to tollgate_auditor
@@ -681,7 +706,7 @@ create table tollgate.jobs (
   state text not null default 'admitted'::text,
   principal text not null,
   idempotency_key text not null,
-  input jsonb not null,
+  input jsonb,
   result jsonb,
   usage jsonb,
   end_code text,
@@ -693,20 +718,27 @@ create table tollgate.jobs (
   cancel_requested_at timestamp with time zone,
   delivered_at timestamp with time zone,
   ended_at timestamp with time zone,
+  input_erased_at timestamp with time zone,
+  result_erased_at timestamp with time zone,
   constraint jobs_pkey PRIMARY KEY (organization_id, id),
   constraint jobs_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint jobs_organization_id_hold_id_fkey FOREIGN KEY (organization_id, hold_id) REFERENCES tollgate.holds(organization_id, id),
+  constraint jobs_are_erased_after_their_end CHECK ((((input_erased_at IS NULL) OR (ended_at IS NOT NULL)) AND ((result_erased_at IS NULL) OR ((state = 'charged'::text) AND (result IS NULL))))),
   constraint jobs_debt_within_quote CHECK (((debt >= 0) AND (debt <= tokens))),
-  constraint jobs_delivered_means_a_stored_result CHECK (((state = ANY (ARRAY['delivered'::text, 'charged'::text])) = (result IS NOT NULL))),
+  constraint jobs_delivered_means_a_stored_result CHECK (((state = ANY (ARRAY['delivered'::text, 'charged'::text])) = ((result IS NOT NULL) OR (result_erased_at IS NOT NULL)))),
   constraint jobs_end_is_dated CHECK (((state = ANY (ARRAY['charged'::text, 'refunded'::text, 'withdrawn'::text, 'refused'::text])) = (ended_at IS NOT NULL))),
   constraint jobs_end_without_charge_says_why CHECK (((state = ANY (ARRAY['refunded'::text, 'withdrawn'::text, 'refused'::text])) = (end_code IS NOT NULL))),
+  constraint jobs_have_their_input_until_it_is_erased CHECK (((input IS NULL) = (input_erased_at IS NOT NULL))),
   constraint jobs_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
   constraint jobs_quote_is_positive CHECK ((tokens > 0)),
   constraint jobs_state_is_known CHECK ((state = ANY (ARRAY['admitted'::text, 'running'::text, 'delivered'::text, 'charged'::text, 'refunded'::text, 'withdrawn'::text, 'refused'::text]))),
   constraint jobs_time_budget_is_positive CHECK ((time_budget > '00:00:00'::interval))
 ) with (fillfactor=70);
+CREATE INDEX jobs_inputs_idx ON tollgate.jobs USING btree (organization_id, ended_at) WHERE ((ended_at IS NOT NULL) AND (input_erased_at IS NULL));
 CREATE INDEX jobs_newest_idx ON tollgate.jobs USING btree (organization_id, created_at DESC, id DESC);
+CREATE INDEX jobs_results_idx ON tollgate.jobs USING btree (organization_id, ended_at) WHERE ((state = 'charged'::text) AND (result_erased_at IS NULL));
 CREATE INDEX jobs_unended_idx ON tollgate.jobs USING btree (created_at) WHERE (ended_at IS NULL);
+CREATE INDEX jobs_unended_of_organization_idx ON tollgate.jobs USING btree (((organization_id || '/'::text))) WHERE (ended_at IS NULL);
 CREATE TRIGGER jobs_move_along_arrows BEFORE UPDATE OF state ON tollgate.jobs FOR EACH ROW WHEN (old.state <> new.state) EXECUTE FUNCTION tollgate.check_job_arrow();
 alter table tollgate.jobs enable row level security;
 alter table tollgate.jobs force row level security;
@@ -834,11 +866,36 @@ create policy ledger_keeps_operators on tollgate.operators for all to tollgate_l
   with check (true);
 grant insert, select, update on tollgate.operators to tollgate_ledger;
 
+create table tollgate.organization_origins (
+  organization_id text not null,
+  actor text not null,
+  key text not null,
+  request_hash bytea not null,
+  answer jsonb not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint organization_origins_pkey PRIMARY KEY (organization_id),
+  constraint organization_origins_one_for_a_request UNIQUE (actor, key),
+  constraint organization_origins_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint organization_origins_key_is_bounded CHECK (((length(key) >= 1) AND (length(key) <= 255)))
+);
+alter table tollgate.organization_origins enable row level security;
+alter table tollgate.organization_origins force row level security;
+create policy auditor_reads_origins on tollgate.organization_origins for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_origins on tollgate.organization_origins for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.organization_origins to tollgate_auditor;
+grant insert, select on tollgate.organization_origins to tollgate_ledger;
+
 create table tollgate.organization_rules (
   organization_id text not null,
   capture_above_hold text not null default 'refuse'::text,
+  most_open_holds integer,
+  most_open_jobs integer,
   constraint organization_rules_pkey PRIMARY KEY (organization_id),
   constraint organization_rules_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint organization_rules_caps_are_caps CHECK ((((most_open_holds >= 1) AND (most_open_holds <= 1000000)) AND ((most_open_jobs >= 1) AND (most_open_jobs <= 100000)))),
   constraint organization_rules_capture_is_known CHECK ((capture_above_hold = ANY (ARRAY['refuse'::text, 'cap'::text, 'draw'::text])))
 );
 alter table tollgate.organization_rules enable row level security;
@@ -932,6 +989,29 @@ grant select on tollgate.refunds to tollgate_auditor;
 grant insert, select on tollgate.refunds to tollgate_ledger;
 grant select on tollgate.refunds to tollgate_worker;
 
+create table tollgate.retention_settings (
+  organization_id text not null,
+  prompt_days integer,
+  result_days integer,
+  idempotency_days integer not null default 90,
+  constraint retention_settings_pkey PRIMARY KEY (organization_id),
+  constraint retention_settings_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint retention_settings_are_days CHECK ((((prompt_days >= 1) AND (prompt_days <= 3650)) AND ((result_days >= 1) AND (result_days <= 3650)) AND ((idempotency_days >= 1) AND (idempotency_days <= 3650))))
+);
+alter table tollgate.retention_settings enable row level security;
+alter table tollgate.retention_settings force row level security;
+create policy auditor_reads_retention on tollgate.retention_settings for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_retention on tollgate.retention_settings for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_retention on tollgate.retention_settings for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.retention_settings to tollgate_api;
+grant select on tollgate.retention_settings to tollgate_auditor;
+grant insert, select, update on tollgate.retention_settings to tollgate_ledger;
+grant select on tollgate.retention_settings to tollgate_worker;
+
 create table tollgate.sub_limits (
   organization_id text not null,
   id bigint not null generated always as identity,
@@ -977,6 +1057,50 @@ create policy ledger_keeps_subscribers on tollgate.subscribers for all to tollga
   with check (true);
 grant select on tollgate.subscribers to tollgate_auditor;
 grant delete, insert, select, update on tollgate.subscribers to tollgate_ledger;
+
+create table tollgate.suspensions (
+  organization_id text not null,
+  since timestamp with time zone not null,
+  reason text not null,
+  actor text not null,
+  constraint suspensions_pkey PRIMARY KEY (organization_id),
+  constraint suspensions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint suspensions_say_why CHECK (((reason ~ '\S'::text) AND (length(reason) <= 500)))
+);
+alter table tollgate.suspensions enable row level security;
+alter table tollgate.suspensions force row level security;
+create policy auditor_reads on tollgate.suspensions for select to tollgate_auditor
+  using (true);
+create policy ledger_writes on tollgate.suspensions for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads on tollgate.suspensions for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.suspensions to tollgate_api;
+grant select on tollgate.suspensions to tollgate_auditor;
+grant delete, insert, select on tollgate.suspensions to tollgate_ledger;
+grant select on tollgate.suspensions to tollgate_worker;
+
+create table tollgate.test_organizations (
+  organization_id text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint test_organizations_pkey PRIMARY KEY (organization_id),
+  constraint test_organizations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id)
+);
+CREATE TRIGGER test_organizations_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.test_organizations FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
+alter table tollgate.test_organizations enable row level security;
+alter table tollgate.test_organizations force row level security;
+create policy auditor_reads_test on tollgate.test_organizations for select to tollgate_auditor
+  using (true);
+create policy ledger_tells_test_organizations on tollgate.test_organizations for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_test on tollgate.test_organizations for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.test_organizations to tollgate_api;
+grant select on tollgate.test_organizations to tollgate_auditor;
+grant insert, select on tollgate.test_organizations to tollgate_ledger;
+grant select on tollgate.test_organizations to tollgate_worker;
 
 -- Views
 
@@ -1234,9 +1358,9 @@ begin
    where d.organization_id = o.organization_id and d.id = o.id and o.paid > 0;
 
   perform tollgate.post_movements(
-    array[row(p_organization, p_token_type, 'grant', 'outside', 'available', p_amount, null, v_grant, p_actor, p_effective_at, p_expires_at)::tollgate.movement]
+    array[row(p_organization, p_token_type, 'grant', 'outside', 'available', p_amount, null, v_grant, p_actor, p_effective_at, p_expires_at, 0)::tollgate.movement]
     || case when v_paid > 0
-         then array[row(p_organization, p_token_type, 'debt_paid', 'available', 'debt', v_paid, null, v_grant, p_actor, p_effective_at, null)::tollgate.movement]
+         then array[row(p_organization, p_token_type, 'debt_paid', 'available', 'debt', v_paid, null, v_grant, p_actor, p_effective_at, null, 0)::tollgate.movement]
          else array[]::tollgate.movement[]
        end);
   return v_grant;
@@ -1244,6 +1368,41 @@ end
 $function$
 ;
 alter function tollgate.add_grant(text,text,text,bigint,integer,boolean,timestamp with time zone,timestamp with time zone,text,timestamp with time zone,bigint,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.adjust_as_operator(p_actor text, p_organization text, p_token_type text, p_amount bigint, p_why text, p_reason text, p_key text, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, adjustment bigint, available bigint, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  is_repeat := false;
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    outcome := 'not_an_operator';
+    return next;
+    return;
+  end if;
+  select a.outcome, a.is_repeat, a.adjustment, a.available
+    into strict outcome, is_repeat, adjustment, available
+    from tollgate.adjust_balance(p_organization, p_token_type, p_amount, 'operator', p_why,
+                                 'adjust:' || encode(sha256(convert_to(jsonb_build_array(p_actor, p_key)::text, 'UTF8')), 'hex')) a;
+  if outcome = 'adjusted' then
+    select a.created_at into strict created_at
+      from tollgate.adjustments a
+     where a.organization_id = p_organization and a.id = adjustment;
+    if not is_repeat then
+      insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+      values (p_organization, p_actor, 'adjustBalance', adjustment::text, p_reason,
+              jsonb_build_object('tokenType', p_token_type, 'amount', p_amount), p_request_id);
+    end if;
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.adjust_as_operator(text,text,text,bigint,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.adjust_as_operator(text,text,text,bigint,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.adjust_balance(p_organization text, p_token_type text, p_amount bigint, p_actor text, p_reason text, p_key text)
  RETURNS TABLE(outcome text, is_repeat boolean, adjustment bigint, available bigint)
@@ -1330,7 +1489,7 @@ begin
       from taken t
      where g.organization_id = p_organization and g.id = t.id
   )
-  select array_agg(row(p_organization, p_token_type, 'adjustment', 'available', 'adjusted', t.amount, null, t.id, p_actor, p_at, null)::tollgate.movement order by t.before)
+  select array_agg(row(p_organization, p_token_type, 'adjustment', 'available', 'adjusted', t.amount, null, t.id, p_actor, p_at, null, 0)::tollgate.movement order by t.before)
     into v_movements
     from taken t;
   perform tollgate.post_movements(v_movements);
@@ -1356,7 +1515,7 @@ begin
   values (p_organization, p_token_type, 'adjustment', p_amount, p_amount, p_at)
   returning id into v_grant;
   perform tollgate.post_movements(array[
-    row(p_organization, p_token_type, 'adjustment', 'adjusted', 'available', p_amount, null, v_grant, p_actor, p_at, null)::tollgate.movement]);
+    row(p_organization, p_token_type, 'adjustment', 'adjusted', 'available', p_amount, null, v_grant, p_actor, p_at, null, 0)::tollgate.movement]);
   return v_adjustment;
 end
 $function$
@@ -1408,7 +1567,7 @@ begin
 
   select h.* into strict v_hold
     from tollgate.place_holds(array[p_organization], array[p_job], array[p_feature], null, array[v_tokens],
-                              array[p_hold_lifetime], array[p_principal], array[p_job], array[null::text], true) h;
+                              array[p_hold_lifetime], array[p_principal], array[p_job], array[null::text], 'job') h;
   if v_hold.outcome <> 'held' or v_hold.is_repeat then
     delete from tollgate.idempotency_records r
      where r.organization_id = p_organization and r.key = p_key;
@@ -1524,6 +1683,93 @@ $function$
 alter function tollgate.apply_catalogue(text,jsonb) owner to tollgate_ledger;
 grant execute on function tollgate.apply_catalogue(text,jsonb) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.apply_retention(p_after text, p_limit integer)
+ RETURNS TABLE(next_organization text, is_last boolean, organizations integer, inputs integer, results integer, records integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now    constant timestamptz := clock_timestamp();
+  v_left   integer := p_limit;
+  v_count  integer;
+  v_of     record;
+begin
+  is_last := false; organizations := 0; inputs := 0; results := 0; records := 0;
+  next_organization := p_after;
+  for v_of in
+    select o.id, s.prompt_days, s.result_days, coalesce(s.idempotency_days, 90) as idempotency_days
+      from public.organizations o
+      left join tollgate.retention_settings s on s.organization_id = o.id
+     where o.id > coalesce(p_after, '')
+     order by o.id
+     limit p_limit
+  loop
+    if v_of.prompt_days is not null then
+      update tollgate.jobs j
+         set input = null, input_erased_at = v_now
+       where j.organization_id = v_of.id
+         and j.id = any (array(
+           select d.id
+             from tollgate.jobs d
+            where d.organization_id = v_of.id and d.ended_at is not null and d.input_erased_at is null
+              and d.ended_at < v_now - make_interval(hours => 24 * v_of.prompt_days)
+            order by d.ended_at
+            limit v_left
+              for no key update skip locked));
+      get diagnostics v_count = row_count;
+      inputs := inputs + v_count; v_left := v_left - v_count;
+    end if;
+
+    if v_of.result_days is not null then
+      update tollgate.jobs j
+         set result = null, result_erased_at = v_now
+       where j.organization_id = v_of.id
+         and j.id = any (array(
+           select d.id
+             from tollgate.jobs d
+            where d.organization_id = v_of.id and d.state = 'charged' and d.result_erased_at is null
+              and d.ended_at < v_now - make_interval(hours => 24 * v_of.result_days)
+            order by d.ended_at
+            limit v_left
+              for no key update skip locked));
+      get diagnostics v_count = row_count;
+      results := results + v_count; v_left := v_left - v_count;
+    end if;
+
+    delete from tollgate.idempotency_records r
+     where r.organization_id = v_of.id
+       and r.key = any (array(
+         select d.key
+           from tollgate.idempotency_records d
+          where d.organization_id || '/' = v_of.id || '/' and d.created_at < v_now - make_interval(hours => 24 * v_of.idempotency_days)
+            and not exists (select from tollgate.jobs j where j.organization_id = v_of.id and j.id = d.job_id and j.ended_at is null)
+          order by d.created_at
+          limit v_left
+            for update of d skip locked));
+    get diagnostics v_count = row_count;
+    records := records + v_count; v_left := v_left - v_count;
+
+    -- There may be more of this one: the next page begins with it again.
+    if v_left = 0 then
+      return next;
+      return;
+    end if;
+    organizations := organizations + 1;
+    next_organization := v_of.id;
+  end loop;
+
+  is_last := organizations < p_limit;
+  return next;
+end
+$function$
+;
+alter function tollgate.apply_retention(text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.apply_retention(text,integer) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.authenticate_key(p_key_hash bytea)
  RETURNS TABLE(id text, organization_id text, scopes text[])
  LANGUAGE sql
@@ -1539,6 +1785,29 @@ $function$
 ;
 alter function tollgate.authenticate_key(bytea) owner to tollgate_ledger;
 grant execute on function tollgate.authenticate_key(bytea) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.authenticate_keys(p_key_hashes bytea[])
+ RETURNS TABLE(ordinal integer, id text, organization_id text, scopes text[])
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return query
+    select u.position::integer, k.id, k.organization_id, k.scopes
+      from unnest(p_key_hashes) with ordinality as u (key_hash, position)
+     cross join lateral (
+       select a.id, a.organization_id, a.scopes
+         from tollgate.api_keys a
+        where a.key_hash = u.key_hash and a.revoked_at is null and (a.expires_at is null or a.expires_at > clock_timestamp())
+       offset 0) k;
+end
+$function$
+;
+alter function tollgate.authenticate_keys(bytea[]) owner to tollgate_ledger;
+grant execute on function tollgate.authenticate_keys(bytea[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.authenticate_operator(p_credential_hash bytea)
  RETURNS TABLE(id text)
@@ -1735,7 +2004,7 @@ begin
       select h.* into strict v_hold
         from tollgate.place_holds(array[v_job.organization_id], array['again:' || v_job.id], array[v_job.feature], array[v_job.token_type],
                                   array[v_job.tokens], array[v_job.time_budget + interval '24 hours'], array[v_job.principal], array[v_job.id],
-                                  array[null::text], false) h;
+                                  array[null::text], 'again') h;
       if v_hold.outcome <> 'held' then
         update tollgate.jobs j
            set state = 'refused', end_code = v_hold.outcome, ended_at = v_now
@@ -1839,6 +2108,91 @@ $function$
 ;
 alter function tollgate.change_plan() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.change_settings(p_actor text, p_organization text, p_changes jsonb, p_reason text, p_request_id text, OUT outcome text, OUT settings jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_types  text[] := array(select l.key from jsonb_each(p_changes -> 'lowBalances') l order by 1);
+  v_before jsonb;
+  v_low    record;
+begin
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+  insert into tollgate.organization_rules (organization_id) values (p_organization) on conflict (organization_id) do nothing;
+  perform from tollgate.organization_rules r where r.organization_id = p_organization for update;
+  if cardinality(v_types) > 0 then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+  end if;
+  perform set_config('tollgate.organizations', p_organization, true);
+  v_before := tollgate.settings_of(p_organization);
+
+  if p_changes ? 'captureAboveHold' then
+    perform tollgate.set_capture_rule(p_organization, p_changes ->> 'captureAboveHold');
+  end if;
+  for v_low in select l.key, l.value from jsonb_each_text(p_changes -> 'lowBalances') l order by l.key loop
+    perform tollgate.set_low_balance(p_organization, v_low.key, v_low.value::bigint);
+  end loop;
+
+  settings := tollgate.settings_of(p_organization);
+  if settings is distinct from v_before then
+    insert into tollgate.audit_log (organization_id, actor, act, reason, changes, request_id)
+    select p_organization, p_actor, 'changeSettings', p_reason, jsonb_object_agg(s.key, jsonb_build_object('from', v_before -> s.key, 'to', s.value)), p_request_id
+      from jsonb_each(settings) s
+     where s.value is distinct from v_before -> s.key;
+  end if;
+  outcome := 'changed';
+end
+$function$
+;
+alter function tollgate.change_settings(text,text,jsonb,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.change_settings(text,text,jsonb,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.change_sub_limit(p_actor text, p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  c_most   constant integer := 1000;
+  v_before bigint;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
+  select l.tokens into v_before
+    from tollgate.sub_limits l
+   where l.organization_id = p_organization and l.token_type = p_token_type and l.scope = p_scope and l.subject = p_subject and l.every = p_every;
+  if v_before is null and p_tokens is null then
+    return 'limit_unknown';
+  elsif v_before is null and c_most <= (select count(*) from tollgate.sub_limits l where l.organization_id = p_organization and l.token_type = p_token_type) then
+    return 'too_many_limits';
+  elsif v_before is distinct from p_tokens then
+    perform tollgate.set_sub_limit(p_organization, p_token_type, p_scope, p_subject, p_every, p_tokens);
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, case when p_tokens is null then 'liftLimit' else 'setLimit' end, p_subject, p_reason,
+            jsonb_build_object('tokenType', p_token_type, 'scope', p_scope, 'every', p_every, 'from', v_before, 'to', p_tokens), p_request_id);
+  end if;
+  return case when p_tokens is null then 'lifted' else 'set' end;
+end
+$function$
+;
+alter function tollgate.change_sub_limit(text,text,text,text,text,text,bigint,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.change_sub_limit(text,text,text,text,text,text,bigint,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.check_balance(p_organization text, p_token_type text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1902,6 +2256,22 @@ $function$
 ;
 alter function tollgate.check_job_arrow() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.check_key_mode(p_organization text, p_prefix text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_prefix, 8) is distinct from 'tg_' || tollgate.mode_of(p_organization) || '_' then
+    raise exception 'tollgate: a key of organization "%" begins with tg_%_', p_organization, tollgate.mode_of(p_organization)
+      using errcode = 'check_violation';
+  end if;
+end
+$function$
+;
+alter function tollgate.check_key_mode(text,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.check_plan(p_plan text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1937,7 +2307,7 @@ begin
     perform set_config('tollgate.organizations', p_organizations[1], true);
     -- One alone, of a signed-in member, nothing due: one statement, because starting each costs more than its look-ups.
     select 1, f.token_type, f.tokens, b.available,
-           case when not b.is_in_plan then 'feature_not_available' when b.available >= f.tokens then 'sufficient' else 'tokens_insufficient' end
+           case when b.is_suspended then 'organization_suspended' when not b.is_in_plan then 'feature_not_available' when b.available >= f.tokens then 'sufficient' else 'tokens_insufficient' end
       into ordinal, token_type, tokens, available, outcome
       from tollgate.current_features f
       join tollgate.balances b on b.organization_id = p_organizations[1] and b.token_type = f.token_type
@@ -1945,7 +2315,9 @@ begin
      where f.feature = p_features[1] and left(p_principals[1], 5) = 'user:' and b.next_change_at > v_now
        and (b.available >= f.tokens or not f.has_fallbacks);
     if found then
-      if outcome = 'feature_not_available' then
+      if outcome = 'organization_suspended' then
+        token_type := null; tokens := null; available := null;
+      elsif outcome = 'feature_not_available' then
         available := null;
       end if;
       return next;
@@ -1957,12 +2329,12 @@ begin
 
   for v_row in
     select u.position::integer as position, u.organization_id, u.feature, u.refusal, f.token_type, f.tokens, f.has_fallbacks,
-           b.available, b.is_in_plan, b.next_change_at
+           b.available, b.is_in_plan, b.is_suspended, b.next_change_at
       from unnest(p_organizations, p_features, tollgate.refusals_for(p_principals, p_organizations))
              with ordinality as u (organization_id, feature, refusal, position)
       left join lateral (select c.token_type, c.tokens, c.has_fallbacks from tollgate.current_features c where c.feature = u.feature offset 0) f on true
       left join lateral (
-        select l.available, l.is_in_plan, l.next_change_at
+        select l.available, l.is_in_plan, l.is_suspended, l.next_change_at
           from tollgate.balances l
          where l.organization_id = u.organization_id and l.token_type = f.token_type and u.refusal is null
         offset 0) b on true
@@ -1973,9 +2345,13 @@ begin
     if outcome is null and v_row.is_in_plan is null then
       -- An organization that was there before Tollgate gets its balances, with the allowance, at first use.
       select o.plan into v_plan from public.organizations o where o.id = v_row.organization_id;
-      outcome := case when not found then 'organization_unknown' when v_row.token_type is null then 'feature_unknown' end;
+      outcome := case when not found then 'organization_unknown'
+                      when exists (select from tollgate.suspensions s where s.organization_id = v_row.organization_id) then 'organization_suspended'
+                      when v_row.token_type is null then 'feature_unknown' end;
       v_row.available := tollgate.allowance_at(v_plan, v_row.token_type, v_now);
       v_row.is_in_plan := v_row.available > 0;
+    elsif outcome is null and v_row.is_suspended then
+      outcome := 'organization_suspended';
     elsif outcome is null and v_row.next_change_at <= v_now then
       v_row.available := (select s.available from tollgate.balances b cross join lateral tollgate.balance_at(b, v_now) s
                            where b.organization_id = v_row.organization_id and b.token_type = v_row.token_type);
@@ -2103,6 +2479,68 @@ $function$
 ;
 alter function tollgate.claim_key(text,text,bytea,text) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.clock_change(p_after timestamp with time zone, p_until timestamp with time zone, p_time_zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_offset constant interval := tollgate.clock_offset(p_after, p_time_zone);
+  v_low    timestamptz := p_after;
+  v_high   timestamptz := p_until;
+  v_middle timestamptz;
+begin
+  while v_high - v_low > interval '1 microsecond' loop
+    v_middle := v_low + (v_high - v_low) / 2;
+    if tollgate.clock_offset(v_middle, p_time_zone) = v_offset then
+      v_low := v_middle;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_high;
+end
+$function$
+;
+alter function tollgate.clock_change(timestamp with time zone,timestamp with time zone,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.clock_offset(p_at timestamp with time zone, p_time_zone text)
+ RETURNS interval
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select (p_at at time zone p_time_zone) - (p_at at time zone 'UTC')
+$function$
+;
+alter function tollgate.clock_offset(timestamp with time zone,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.clock_reaches(p_clock timestamp without time zone, p_time_zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_as_utc constant timestamptz := p_clock at time zone 'UTC';
+  v_before constant interval := tollgate.clock_offset(v_as_utc - interval '36 hours', p_time_zone);
+  v_by_old constant timestamptz := v_as_utc - v_before;
+  v_after  constant interval := tollgate.clock_offset(v_by_old, p_time_zone);
+  v_by_new constant timestamptz := v_as_utc - v_after;
+begin
+  if v_after = v_before then
+    return v_by_old;
+  elsif v_after < v_before or tollgate.clock_offset(v_by_new, p_time_zone) = v_after then
+    return v_by_new;
+  end if;
+  -- Skipped: by the new clock it would have been before the change, by the old one after it.
+  return tollgate.clock_change(v_by_new, v_by_old, p_time_zone);
+end
+$function$
+;
+alter function tollgate.clock_reaches(timestamp without time zone,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.commit_job(p_organization text, p_job text)
  RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, debt bigint)
  LANGUAGE plpgsql
@@ -2153,7 +2591,7 @@ begin
     if v_covered > 0 then
       v_late_id := 'late:' || v_job.id;
       perform tollgate.place_holds(array[v_job.organization_id], array[v_late_id], array[v_job.feature], array[v_job.token_type],
-                                   array[v_covered], array[interval '1 hour'], array[v_job.principal], array[v_job.id], array[null::text], false);
+                                   array[v_covered], array[interval '1 hour'], array[v_job.principal], array[v_job.id], array[null::text], 'late');
       select h.* into strict v_end
         from tollgate.end_holds(array[v_job.organization_id], array[v_late_id], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
                                 array['job:' || v_job.id], array[null::jsonb], true) h;
@@ -2165,7 +2603,7 @@ begin
       insert into tollgate.debts (organization_id, token_type, amount, open_amount, job_id, created_at)
       values (v_job.organization_id, v_job.token_type, debt, debt, v_job.id, v_now);
       perform tollgate.post_movements(array[
-        row(v_job.organization_id, v_job.token_type, 'debt', 'debt', 'consumed', debt, v_job.hold_id, null, 'job:' || v_job.id, v_now, null)::tollgate.movement]);
+        row(v_job.organization_id, v_job.token_type, 'debt', 'debt', 'consumed', debt, v_job.hold_id, null, 'job:' || v_job.id, v_now, null, 0)::tollgate.movement]);
       insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at, token_type, charge_id, principal)
       values (v_job.organization_id, substring(v_job.principal from '^user:(.*)$'), v_job.feature, debt,
               jsonb_build_object('jobId', v_job.id), v_now, v_job.token_type, 'debt:' || v_job.id, v_job.principal);
@@ -2237,18 +2675,21 @@ $function$
 ;
 alter function tollgate.count_in_limits(text,text,text,text,bigint,boolean,timestamp with time zone) owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.create_api_key(p_id text, p_organization text, p_name text, p_key_hash bytea, p_scopes text[])
+CREATE OR REPLACE FUNCTION tollgate.create_api_key(p_id text, p_organization text, p_name text, p_key_hash bytea, p_prefix text, p_scopes text[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  insert into tollgate.api_keys (id, organization_id, name, key_hash, scopes)
-  values (p_id, p_organization, p_name, p_key_hash, p_scopes)
+begin
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes)
+  values (p_id, p_organization, p_name, p_key_hash, p_prefix, p_scopes);
+end
 $function$
 ;
-alter function tollgate.create_api_key(text,text,text,bytea,text[]) owner to tollgate_ledger;
-grant execute on function tollgate.create_api_key(text,text,text,bytea,text[]) to owner;
+alter function tollgate.create_api_key(text,text,text,bytea,text,text[]) owner to tollgate_ledger;
+grant execute on function tollgate.create_api_key(text,text,text,bytea,text,text[]) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.create_balances(p_organizations text[], p_token_types text[], p_at timestamp with time zone)
  RETURNS void
@@ -2267,6 +2708,7 @@ begin
 
   for v_new in
     select w.organization_id, w.token_type, coalesce(a.tokens, 0) as allowance, coalesce(p.burn_order, 'soonest_expiry') as burn_order,
+           s.organization_id is not null as is_suspended, coalesce(r.most_open_holds, u.open_holds) as most_open_holds,
            tollgate.next_boundary(c.anchor, c.time_zone, p_at) as refresh_date
       from (select distinct u.organization_id, u.token_type
               from unnest(p_organizations, p_token_types) as u (organization_id, token_type)
@@ -2275,12 +2717,16 @@ begin
       join tollgate.billing_cycles c on c.organization_id = o.id
       left join tollgate.current_allowances a on a.plan = o.plan and a.token_type = w.token_type
       left join tollgate.current_plans p on p.plan = o.plan
+      left join tollgate.suspensions s on s.organization_id = o.id
+      left join tollgate.organization_rules r on r.organization_id = o.id
+     cross join tollgate.usual_caps() u
      order by w.organization_id, w.token_type
   loop
     insert into tollgate.balances
-           (organization_id, token_type, allocated, granted_in_period, period_start, refresh_date, settled_through, next_change_at, is_in_plan, burn_order)
+           (organization_id, token_type, allocated, granted_in_period, period_start, refresh_date, settled_through, next_change_at, is_in_plan, burn_order,
+            is_suspended, most_open_holds)
     values (v_new.organization_id, v_new.token_type, v_new.allowance, v_new.allowance, p_at, v_new.refresh_date, p_at, v_new.refresh_date,
-            v_new.allowance > 0, v_new.burn_order)
+            v_new.allowance > 0, v_new.burn_order, v_new.is_suspended, v_new.most_open_holds)
     on conflict (organization_id, token_type) do nothing;
 
     if found and v_new.allowance > 0 then
@@ -2293,6 +2739,46 @@ $function$
 ;
 alter function tollgate.create_balances(text[],text[],timestamp with time zone) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.create_key(p_actor text, p_organization text, p_id text, p_name text, p_key_hash bytea, p_prefix text, p_scopes text[], p_expires_at timestamp with time zone, p_reason text, p_request_id text, OUT outcome text, OUT scope text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_own tollgate.api_keys;
+begin
+  if left(p_actor, 4) = 'key:' then
+    select k.* into v_own from tollgate.api_keys k where k.id = substr(p_actor, 5) for share;
+  end if;
+  scope := (select s.scope from unnest(p_scopes) with ordinality as s (scope, position)
+             where v_own.id is not null and s.scope <> all (v_own.scopes) order by s.position limit 1);
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+    when exists (select from tollgate.api_keys k where k.id = p_id and k.organization_id = p_organization and k.key_hash = p_key_hash) then 'created'
+    when scope is not null then 'scope_missing'
+    when p_expires_at <= clock_timestamp() then 'expiry_past'
+    when p_expires_at > v_own.expires_at then 'expiry_beyond_own'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes, expires_at)
+  values (p_id, p_organization, p_name, p_key_hash, p_prefix, p_scopes, coalesce(p_expires_at, v_own.expires_at));
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'createKey', 'key:' || p_id, p_reason,
+          jsonb_build_object('name', p_name, 'prefix', p_prefix, 'scopes', p_scopes, 'expiresAt', coalesce(p_expires_at, v_own.expires_at)), p_request_id);
+  outcome := 'created';
+end
+$function$
+;
+alter function tollgate.create_key(text,text,text,text,bytea,text,text[],timestamp with time zone,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.create_key(text,text,text,text,bytea,text,text[],timestamp with time zone,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.create_operator(p_id text, p_name text, p_credential_hash bytea, p_expires_at timestamp with time zone)
  RETURNS void
  LANGUAGE sql
@@ -2304,6 +2790,85 @@ $function$
 ;
 alter function tollgate.create_operator(text,text,bytea,timestamp with time zone) owner to tollgate_ledger;
 grant execute on function tollgate.create_operator(text,text,bytea,timestamp with time zone) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.create_organization(p_actor text, p_organization text, p_name text, p_plan text, p_mode text, p_time_zone text, p_reason text, p_key text, p_request_hash bytea, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, answer jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_origin tollgate.organization_origins;
+  v_table  text;
+begin
+  is_repeat := false;
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    outcome := 'not_an_operator';
+    return next;
+    return;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('tollgate.create_organization ' || p_actor || ' ' || p_key, 0));
+  select o.* into v_origin from tollgate.organization_origins o where o.actor = p_actor and o.key = p_key;
+  if found then
+    is_repeat := v_origin.request_hash = p_request_hash;
+    outcome := case when is_repeat then 'created' else 'key_reused' end;
+    answer := case when is_repeat then v_origin.answer end;
+    return next;
+    return;
+  end if;
+  outcome := case
+    when not exists (select from tollgate.current_allowances a where a.plan = p_plan) then 'plan_unknown'
+    when not exists (select from pg_timezone_names z where z.name = p_time_zone) then 'time_zone_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  -- In one statement, so that the trigger, which runs when it ends, finds the calendar's zone.
+  begin
+    with created as (
+      insert into public.organizations (id, name, plan) values (p_organization, p_name, p_plan)
+      on conflict (id) do nothing
+      returning id
+    )
+    insert into tollgate.billing_cycles (organization_id, anchor, time_zone)
+    select c.id, clock_timestamp(), p_time_zone from created c;
+    if not found then
+      outcome := 'organization_exists';
+      return next;
+      return;
+    end if;
+  exception when integrity_constraint_violation or string_data_right_truncation then
+    get stacked diagnostics v_table = table_name;
+    if v_table not in ('organizations', '') then
+      raise;
+    end if;
+    outcome := 'app_table_refused';
+    return next;
+    return;
+  end;
+  if p_mode = 'test' then
+    insert into tollgate.test_organizations (organization_id) values (p_organization);
+  end if;
+  select jsonb_build_object('id', c.organization_id, 'name', p_name, 'plan', p_plan, 'mode', p_mode, 'timeZone', p_time_zone,
+                            'createdAt', c.anchor)
+    into strict answer
+    from tollgate.billing_cycles c
+   where c.organization_id = p_organization;
+  insert into tollgate.organization_origins (organization_id, actor, key, request_hash, answer)
+  values (p_organization, p_actor, p_key, p_request_hash, answer);
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'createOrganization', p_organization, p_reason,
+          jsonb_build_object('plan', p_plan, 'mode', p_mode, 'timeZone', p_time_zone), p_request_id);
+  outcome := 'created';
+  return next;
+end
+$function$
+;
+alter function tollgate.create_organization(text,text,text,text,text,text,text,text,bytea,text) owner to tollgate_ledger;
+grant execute on function tollgate.create_organization(text,text,text,text,text,text,text,text,bytea,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.current_organizations()
  RETURNS text[]
@@ -2369,7 +2934,7 @@ begin
   if not found then
     select h.outcome, h.is_repeat, h.token_type, h.available, h.expires_at into strict v_hold
       from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
-                                array[c_lifetime], array[p_principal], array[null::text], array[null::text], true) h;
+                                array[c_lifetime], array[p_principal], array[null::text], array[null::text], 'charge') h;
   end if;
   available := v_hold.available;
   -- The feature's own, or the one that it fell back to.
@@ -2428,6 +2993,21 @@ $function$
 ;
 alter function tollgate.delivery_lag(text) owner to tollgate_ledger;
 grant execute on function tollgate.delivery_lag(text) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.describe_organization(p_organization text)
+ RETURNS TABLE(id text, name text, plan text, mode text, time_zone text, created_at timestamp with time zone, suspended_since timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+    from public.organizations o
+    left join tollgate.billing_cycles c on c.organization_id = o.id
+   where o.id = p_organization and o.id = any (tollgate.current_organizations())
+$function$
+;
+alter function tollgate.describe_organization(text) owner to tollgate_ledger;
+grant execute on function tollgate.describe_organization(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  RETURNS trigger
@@ -2653,13 +3233,20 @@ begin
             case when v_hold.job_id is null then coalesce(p_metadata, '{}') else coalesce(p_metadata, '{}') || jsonb_build_object('jobId', v_hold.job_id) end,
             p_now, v_hold.token_type, charge_id, v_hold.principal);
     v_movements := v_movements
-      || row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, p_now, null)::tollgate.movement;
+      || row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, p_now, null,
+             case when v_is_last and v_open = v_charge then -1 else 0 end)::tollgate.movement;
   end if;
   if v_is_last and v_open > v_charge then
     returned := v_open - v_charge;
     v_movements := v_movements
-      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', returned, p_hold, null, p_actor, p_now, null)::tollgate.movement
+      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', returned, p_hold, null, p_actor, p_now, null, -1)::tollgate.movement
       || tollgate.return_slices(array[p_organization], array[p_hold], array[captured_in_all], array[v_hold.amount], array[p_actor], array[p_now]);
+  end if;
+  if v_is_last and v_open = 0 then
+    -- Parts have charged it to the last token: no movement ends it.
+    update tollgate.balances b
+       set open_holds = b.open_holds - 1
+     where b.organization_id = p_organization and b.token_type = v_hold.token_type;
   end if;
   perform tollgate.post_movements(v_movements);
   outcome := case when p_verb = 'capture' then 'captured' else 'released' end;
@@ -2768,12 +3355,14 @@ begin
      where u.is_ended and u.charge < u.amount;
   end if;
 
-  select array_agg(row(u.organization_id, u.token_type, m.kind, 'held', m.to_account, m.amount, u.hold_id, null, u.actor, v_now, null)::tollgate.movement
+  select array_agg(row(u.organization_id, u.token_type, m.kind, 'held', m.to_account, m.amount, u.hold_id, null, u.actor, v_now, null, m.open_holds)::tollgate.movement
                    order by u.position, m.kind)
     into v_movements
     from unnest(p_organizations, v_types, p_hold_ids, v_charges, v_amounts, p_actors, v_is_ended)
            with ordinality as u (organization_id, token_type, hold_id, charge, amount, actor, is_ended, position)
-   cross join lateral (values ('capture', 'consumed', u.charge), ('release', 'available', u.amount - u.charge)) as m (kind, to_account, amount)
+   -- The last of them ends it.
+   cross join lateral (values ('capture', 'consumed', u.charge, case when u.charge = u.amount then -1 else 0 end),
+                              ('release', 'available', u.amount - u.charge, -1)) as m (kind, to_account, amount, open_holds)
    where u.is_ended and m.amount > 0;
   perform tollgate.post_movements(v_movements || v_expiries);
 
@@ -2833,11 +3422,12 @@ begin
     values (p_organization, case when left(v_hold.principal, 5) = 'user:' then substr(v_hold.principal, 6) end, v_hold.feature, v_charge,
             v_now, v_hold.token_type, p_hold || '.1', v_hold.principal);
     v_movements := array[
-      row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, v_now, null)::tollgate.movement];
+      row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, v_now, null,
+          case when v_charge = v_hold.amount then -1 else 0 end)::tollgate.movement];
   end if;
   if v_charge < v_hold.amount then
     v_movements := v_movements
-      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', v_hold.amount - v_charge, p_hold, null, p_actor, v_now, null)::tollgate.movement
+      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', v_hold.amount - v_charge, p_hold, null, p_actor, v_now, null, -1)::tollgate.movement
       || tollgate.return_slices(array[p_organization], array[p_hold], array[v_charge], array[v_hold.amount], array[p_actor], array[v_now]);
   end if;
   perform tollgate.post_movements(v_movements);
@@ -3021,6 +3611,8 @@ begin
     outcome := case
       when v_row.refusal is not null then v_row.refusal
       when v_hold.id is null then 'hold_unknown'
+      -- What was set aside before is answered as it was.
+      when v_balance.is_suspended and v_step.key is null then 'organization_suspended'
       when v_hold.job_id is not null then 'hold_of_a_job'
       when v_row.key is null or length(v_row.key) not between 1 and 255 then 'key_invalid'
       when v_step.key is not null and v_step.asked is distinct from v_row.amount then 'key_reused'
@@ -3089,6 +3681,20 @@ $function$
 alter function tollgate.hand_back_lane(text,text,uuid) owner to tollgate_ledger;
 grant execute on function tollgate.hand_back_lane(text,text,uuid) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.has_another_admin(p_organization text, p_user text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select exists (
+    select from public.user_profiles p
+     where p.organization_id = p_organization and p.id::text <> p_user and p.role::text = 'admin')
+$function$
+;
+alter function tollgate.has_another_admin(text,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.hash_entries(p_previous_hash bytea, p_organization text, p_token_type text, p_from bigint, p_to bigint)
  RETURNS TABLE(entries bigint, hash bytea)
  LANGUAGE plpgsql
@@ -3140,12 +3746,28 @@ begin
   end if;
   return query
     select h.ordinal, h.outcome, h.is_repeat, h.token_type, h.amount, h.available, h.expires_at
-      from tollgate.place_holds(p_organizations, p_hold_ids, p_features, null, p_amounts, p_lifetimes, p_principals, null, v_refusals, true) h;
+      from tollgate.place_holds(p_organizations, p_hold_ids, p_features, null, p_amounts, p_lifetimes, p_principals, null, v_refusals, 'hold') h;
 end
 $function$
 ;
 alter function tollgate.hold_tokens(text[],text[],text[],text[],bigint[],interval[]) owner to tollgate_ledger;
 grant execute on function tollgate.hold_tokens(text[],text[],text[],text[],bigint[],interval[]) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.is_operator(p_actor text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return exists (
+    select from tollgate.operators o
+     where left(p_actor, 9) = 'operator:' and o.id = substr(p_actor, 10)
+       and o.revoked_at is null and (o.expires_at is null or o.expires_at > clock_timestamp()));
+end
+$function$
+;
+alter function tollgate.is_operator(text) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.job_to_run(p_organization text, p_job text)
  RETURNS TABLE(state text, feature text, input jsonb)
@@ -3173,6 +3795,7 @@ declare
   v_ats      timestamptz[];
   v_lapses   tollgate.movement[];
   v_expiries tollgate.movement[];
+  v_charged  integer;
 begin
   with lapsed as (
     update tollgate.holds h
@@ -3182,29 +3805,63 @@ begin
        and h.state = 'held'
     returning h.id, h.captured, h.amount, h.expires_at
   )
-  select array_agg(l.id), array_agg(l.captured), array_agg(l.amount), array_agg(l.expires_at)
-    into v_ids, v_from, v_to, v_ats
-    from (select * from lapsed s where s.amount > s.captured order by s.expires_at, s.id) l;
+  select array_agg(l.id) filter (where l.is_open), array_agg(l.captured) filter (where l.is_open), array_agg(l.amount) filter (where l.is_open),
+         array_agg(l.expires_at) filter (where l.is_open), count(*) filter (where not l.is_open)
+    into v_ids, v_from, v_to, v_ats, v_charged
+    from (select s.*, s.amount > s.captured as is_open from lapsed s order by s.expires_at, s.id) l;
+  if v_charged > 0 then
+    -- Parts have charged them to the last token: no movement ends them.
+    update tollgate.balances b
+       set open_holds = b.open_holds - v_charged
+     where b.organization_id = p_organization and b.token_type = p_token_type;
+  end if;
   if v_ids is null then
     return;
   end if;
 
   v_expiries := tollgate.return_slices(array_fill(p_organization, array[cardinality(v_ids)]), v_ids, v_from, v_to,
                                        array_fill('time'::text, array[cardinality(v_ids)]), v_ats);
-  select array_agg(row(p_organization, p_token_type, 'lapse', 'held', 'available', u.to_amount - u.from_amount, u.id, null, 'time', u.at, null)::tollgate.movement
+  select array_agg(row(p_organization, p_token_type, 'lapse', 'held', 'available', u.to_amount - u.from_amount, u.id, null, 'time', u.at, null, -1)::tollgate.movement
                    order by u.position)
     into v_lapses
     from unnest(v_ids, v_from, v_to, v_ats) with ordinality as u (id, from_amount, to_amount, at, position);
   -- By instant, and at one instant tokens come back before they expire.
   perform tollgate.post_movements((
-    select array_agg(row(m.organization_id, m.token_type, m.kind, m.from_account, m.to_account, m.amount, m.hold_id, m.grant_id, m.actor, m.effective_at, m.expires_at)::tollgate.movement
+    select array_agg(row(m.organization_id, m.token_type, m.kind, m.from_account, m.to_account, m.amount, m.hold_id, m.grant_id, m.actor, m.effective_at, m.expires_at, m.open_holds)::tollgate.movement
                      order by m.effective_at, m.hold_id, m.kind <> 'lapse', m.position)
       from unnest(v_lapses || v_expiries)
-             with ordinality as m (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, position)));
+             with ordinality as m (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, open_holds, position)));
 end
 $function$
 ;
 alter function tollgate.lapse_holds(text,text,timestamp with time zone,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.list_acts(p_viewer text, p_organization text, p_actor text, p_act text, p_from timestamp with time zone, p_to timestamp with time zone, p_before bigint, p_limit integer)
+ RETURNS SETOF tollgate.audit_log
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_viewer, 9) is distinct from 'operator:' or not tollgate.may_administer(p_viewer, null) then
+    return;
+  end if;
+  return query
+    select l.*
+      from tollgate.audit_log l
+     where (p_organization is null or l.organization_id = p_organization)
+       and (p_actor is null or l.actor = p_actor)
+       and (p_act is null or l.act = p_act)
+       and (p_from is null or l.created_at >= p_from)
+       and (p_to is null or l.created_at < p_to)
+       and (p_before is null or l.id < p_before)
+     order by l.id desc
+     limit p_limit;
+end
+$function$
+;
+alter function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text, p_feature text, p_expires_at timestamp with time zone, p_id text, p_limit integer, p_walk integer)
  RETURNS TABLE(ordinal integer, hold_id text, looked_at timestamp with time zone, expires_at timestamp with time zone)
@@ -3269,6 +3926,100 @@ $function$
 ;
 alter function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer,integer) owner to tollgate_ledger;
 grant execute on function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search text, p_after text, p_limit integer)
+ RETURNS TABLE(id text, name text, plan text, mode text, time_zone text, created_at timestamp with time zone, suspended_since timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+    from public.organizations o
+    left join tollgate.billing_cycles c on c.organization_id = o.id
+   where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
+     and (p_after is null or o.id > p_after)
+     and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)
+   order by o.id
+   limit p_limit
+$function$
+;
+alter function tollgate.list_organizations(text,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_organizations(text,text,text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_sub_limits(p_organization text, p_subjects integer)
+ RETURNS TABLE(token_type text, scope text, subject text, every text, tokens bigint, window_start timestamp with time zone, used jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_types text[] := array(select distinct l.token_type from tollgate.sub_limits l where l.organization_id = p_organization);
+  v_now   timestamptz;
+begin
+  if cardinality(v_types) = 0 then
+    return;
+  end if;
+  v_now := tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+  return query
+    select l.token_type, l.scope, l.subject, l.every, l.tokens, w.window_start,
+           (select coalesce(jsonb_agg(jsonb_build_object('subject', m.subject, 'tokens', m.used) order by m.used desc, m.subject), '[]')
+              from (select c.subject, c.used from tollgate.limit_counters c
+                     where c.organization_id = l.organization_id and c.limit_id = l.id and c.window_start = w.window_start and c.used > 0
+                     order by c.used desc, c.subject
+                     limit p_subjects) m)
+      from tollgate.sub_limits l
+      join tollgate.balances b on b.organization_id = l.organization_id and b.token_type = l.token_type
+      join tollgate.billing_cycles y on y.organization_id = l.organization_id
+     cross join lateral (
+       select case l.every when 'period' then b.period_start
+                           else date_trunc('day', v_now at time zone y.time_zone) at time zone y.time_zone end as window_start) w
+     where l.organization_id = p_organization and l.token_type = any (v_types)
+     order by l.token_type, l.scope, l.subject, l.every;
+end
+$function$
+;
+alter function tollgate.list_sub_limits(text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_sub_limits(text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_usage(p_organization text, p_is_newest boolean, p_from timestamp with time zone, p_to timestamp with time zone, p_after_at timestamp with time zone, p_after_id bigint, p_feature text, p_token_type text, p_user text, p_key text, p_limit integer)
+ RETURNS SETOF public.ai_token_usage_log
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+  if p_is_newest then
+    return query
+      select l.*
+        from public.ai_token_usage_log l
+       where l.organization_id = p_organization
+         and l.created_at >= coalesce(p_from, '-infinity') and l.created_at < coalesce(p_to, 'infinity')
+         and (l.created_at, l.id) < (coalesce(p_after_at, 'infinity'), coalesce(p_after_id, 0))
+         and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+         and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)
+       order by l.created_at desc, l.id desc
+       limit p_limit;
+  else
+    return query
+      select l.*
+        from public.ai_token_usage_log l
+       where l.organization_id = p_organization
+         and l.created_at >= coalesce(p_from, '-infinity') and l.created_at < coalesce(p_to, 'infinity')
+         and (l.created_at, l.id) > (coalesce(p_after_at, '-infinity'), coalesce(p_after_id, 0))
+         and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+         and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)
+       order by l.created_at, l.id
+       limit p_limit;
+  end if;
+end
+$function$
+;
+alter function tollgate.list_usage(text,boolean,timestamp with time zone,timestamp with time zone,timestamp with time zone,bigint,text,text,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_usage(text,boolean,timestamp with time zone,timestamp with time zone,timestamp with time zone,bigint,text,text,text,text,integer) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.live_grants(p_organizations text[], p_token_types text[], p_burn_orders text[], OUT numbers integer[], OUT grant_ids bigint[], OUT remaining bigint[])
  RETURNS record
@@ -3372,6 +4123,25 @@ $function$
 ;
 alter function tollgate.lock_balances(text[],text[]) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.lock_organization(p_organization text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_token_types text[];
+begin
+  perform set_config('tollgate.organizations', p_organization, true);
+  select array_agg(t.token_type) into v_token_types
+    from (select a.token_type from tollgate.current_allowances a
+          union
+          select b.token_type from tollgate.balances b where b.organization_id = p_organization) t;
+  return tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_token_types)]), v_token_types);
+end
+$function$
+;
+alter function tollgate.lock_organization(text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.mark_delivered(p_subscriber text, p_organization text, p_lease uuid, p_event bigint, p_lease_for interval)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -3400,17 +4170,63 @@ $function$
 alter function tollgate.mark_delivered(text,text,uuid,bigint,interval) owner to tollgate_ledger;
 grant execute on function tollgate.mark_delivered(text,text,uuid,bigint,interval) to tollgate_worker;
 
-CREATE OR REPLACE FUNCTION tollgate.membership_of(p_user text)
- RETURNS TABLE(organization_id text, role text)
+CREATE OR REPLACE FUNCTION tollgate.may_administer(p_actor text, p_organization text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select case split_part(p_actor, ':', 1)
+    when 'user' then exists (
+      select from public.user_profiles p
+       where p.id::text = substr(p_actor, 6) and p.organization_id = p_organization and p.role::text = 'admin')
+    when 'key' then exists (
+      select from tollgate.api_keys k
+       where k.id = substr(p_actor, 5) and k.organization_id = p_organization and 'organization:write' = any (k.scopes)
+         and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp()))
+    when 'operator' then exists (
+      select from tollgate.operators o
+       where o.id = substr(p_actor, 10)
+         and o.revoked_at is null and (o.expires_at is null or o.expires_at > clock_timestamp()))
+    else false
+  end
+$function$
+;
+alter function tollgate.may_administer(text,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.memberships_of(p_users text[])
+ RETURNS TABLE(ordinal integer, organization_id text, role text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return query
+    select u.position::integer, p.organization_id, case p.role when 'admin' then 'admin' else 'member' end
+      from unnest(p_users) with ordinality as u (id, position)
+     cross join lateral (
+       select m.organization_id::text as organization_id, m.role::text as role from public.user_profiles m where m.id::text = u.id offset 0) p;
+end
+$function$
+;
+alter function tollgate.memberships_of(text[]) owner to tollgate_ledger;
+grant execute on function tollgate.memberships_of(text[]) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.mode_of(p_organization text)
+ RETURNS text
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select p.organization_id, case p.role::text when 'admin' then 'admin' else 'member' end from public.user_profiles p where p.id::text = p_user
+  select case when exists (select from tollgate.test_organizations t where t.organization_id = p_organization) then 'test' else 'live' end
 $function$
 ;
-alter function tollgate.membership_of(text) owner to tollgate_ledger;
-grant execute on function tollgate.membership_of(text) to tollgate_api;
+alter function tollgate.mode_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.mode_of(text) to owner;
+grant execute on function tollgate.mode_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time zone, p_time_zone text, p_after timestamp with time zone)
  RETURNS timestamp with time zone
@@ -3437,6 +4253,22 @@ end
 $function$
 ;
 alter function tollgate.next_boundary(timestamp with time zone,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.note_key_use(p_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  update tollgate.api_keys k
+     set last_used_at = clock_timestamp()
+    from (select u.id from tollgate.api_keys u where u.id = any (p_ids) order by u.id for no key update) used
+   where k.id = used.id
+$function$
+;
+alter function tollgate.note_key_use(text[]) owner to tollgate_ledger;
+grant execute on function tollgate.note_key_use(text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.notice_low(p_organizations text[], p_token_types text[])
  RETURNS void
@@ -3475,7 +4307,7 @@ $function$
 alter function tollgate.organization_of(text) owner to tollgate_ledger;
 grant execute on function tollgate.organization_of(text) to tollgate_api;
 
-CREATE OR REPLACE FUNCTION tollgate.place_holds(p_organizations text[], p_hold_ids text[], p_features text[], p_token_types text[], p_amounts bigint[], p_lifetimes interval[], p_principals text[], p_job_ids text[], p_refusals text[], p_is_gated boolean)
+CREATE OR REPLACE FUNCTION tollgate.place_holds(p_organizations text[], p_hold_ids text[], p_features text[], p_token_types text[], p_amounts bigint[], p_lifetimes interval[], p_principals text[], p_job_ids text[], p_refusals text[], p_purpose text)
  RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3500,6 +4332,8 @@ declare
   v_available     bigint[];
   v_in_plan       boolean[];
   v_limited       boolean[];
+  v_suspended     boolean[];
+  v_room          integer[];
   v_burn_orders   text[];
   -- Their live grants in burn order; those of balance n are v_first[n] to v_last[n].
   v_grant_numbers integer[];
@@ -3528,6 +4362,8 @@ declare
   v_ids           text;
   v_amounts       text;
   v_limits        record;
+  v_most_jobs     integer;
+  v_jobs_are_full boolean := false;
   v_movements     tollgate.movement[];
 begin
   select array_agg(coalesce(u.token_type, f.token_type) order by u.position),
@@ -3550,11 +4386,12 @@ begin
   v_now := tollgate.lock_balances(v_lock_orgs, v_lock_types);
   v_latest := v_now + c_longest;
 
-  select array_agg(b.organization_id), array_agg(b.token_type), array_agg(b.available), array_agg(b.is_in_plan), array_agg(b.is_limited), array_agg(b.burn_order)
-    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_burn_orders
+  select array_agg(b.organization_id), array_agg(b.token_type), array_agg(b.available), array_agg(b.is_in_plan), array_agg(b.is_limited), array_agg(b.burn_order),
+         array_agg(b.is_suspended), array_agg(b.most_open_holds - b.open_holds)
+    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_burn_orders, v_suspended, v_room
     from (select distinct u.organization_id, u.token_type from unnest(v_lock_orgs, v_lock_types) as u (organization_id, token_type)) k
    cross join lateral (
-     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.burn_order
+     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.burn_order, l.is_suspended, l.most_open_holds, l.open_holds
        from tollgate.balances l
       where l.organization_id = k.organization_id and l.token_type = k.token_type
      offset 0) b;
@@ -3571,6 +4408,17 @@ begin
     end if;
     v_last[v_n] := v_g;
   end loop;
+
+  if p_purpose = 'job' then
+    -- Up to the cap only. Under the balance's lock, so that no job of its type is admitted beside this one unseen; of each other type
+    -- at most one can be.
+    v_most_jobs := coalesce((select r.most_open_jobs from tollgate.organization_rules r where r.organization_id = p_organizations[1]),
+                            (select u.open_jobs from tollgate.usual_caps() u));
+    select count(*) >= v_most_jobs into v_jobs_are_full
+      from (select from tollgate.jobs j
+             where j.organization_id || '/' = p_organizations[1] || '/' and j.ended_at is null
+             limit v_most_jobs) j;
+  end if;
 
   v_outcomes     := array_fill(null::text, array[v_count]);
   v_is_repeat    := array_fill(false, array[v_count]);
@@ -3608,7 +4456,13 @@ begin
     elsif v_n is null then
       -- No balance of that name could be locked: the organization is not there, or the feature is not.
       v_outcomes[v_p] := case when v_row.token_type is not null or not exists (select from public.organizations o where o.id = v_row.organization_id)
-                              then 'organization_unknown' else 'feature_unknown' end;
+                              then 'organization_unknown'
+                              when exists (select from tollgate.suspensions s where s.organization_id = v_row.organization_id)
+                              then 'organization_suspended' else 'feature_unknown' end;
+      continue;
+    -- What was admitted before is answered as it was.
+    elsif v_suspended[v_n] and v_row.state is null and p_purpose <> 'late' then
+      v_outcomes[v_p] := 'organization_suspended';
       continue;
     -- Ids with a colon are the job functions' own, so no caller can be in their way.
     elsif v_row.hold_id is null or not (length(v_row.hold_id) <= 64 and v_row.hold_id ~ '^[A-Za-z0-9_-]+$' or coalesce(v_row.hold_id in ('again:' || v_row.job_id, 'late:' || v_row.job_id), false)) then
@@ -3673,8 +4527,15 @@ begin
     end if;
     v_after[v_p] := v_available[v_n];
     -- The plan gate is that of the feature's own type.
-    if p_is_gated and not v_in_plan[v_row.number] then
+    if p_purpose in ('hold', 'job', 'charge') and not v_in_plan[v_row.number] then
       v_outcomes[v_p] := 'feature_not_available'; v_after[v_p] := v_available[v_row.number];
+      continue;
+    end if;
+    if v_jobs_are_full then
+      v_outcomes[v_p] := 'too_many_jobs';
+      continue;
+    elsif v_room[v_n] <= 0 and p_purpose in ('hold', 'job', 'again') then
+      v_outcomes[v_p] := 'too_many_holds'; v_types[v_p] := v_kinds[v_n];
       continue;
     end if;
     if v_limited[v_n] then
@@ -3716,6 +4577,7 @@ begin
       v_first[v_n] := v_g;
     end if;
     v_available[v_n] := v_available[v_n] - v_row.amount;
+    v_room[v_n] := v_room[v_n] - 1;
     v_outcomes[v_p] := 'held'; v_is_placed[v_p] := true; v_after[v_p] := v_available[v_n]; v_types[v_p] := v_kinds[v_n];
     v_until[v_p] := v_now + v_row.lifetime;
     v_placed_for[v_row.first_position] := v_p;
@@ -3736,7 +4598,7 @@ begin
     from unnest(v_grant_ids, v_left, v_before, v_grant_numbers) as d (id, remaining, before, number)
    where d.remaining <> d.before and g.organization_id = v_orgs[d.number] and g.id = d.id;
 
-  select array_agg(row(u.organization_id, u.token_type, 'hold', 'available', 'held', u.amount, u.hold_id, null, u.principal, v_now, u.until)::tollgate.movement
+  select array_agg(row(u.organization_id, u.token_type, 'hold', 'available', 'held', u.amount, u.hold_id, null, u.principal, v_now, u.until, 1)::tollgate.movement
                    order by u.position)
     into v_movements
     from unnest(p_organizations, v_types, p_amounts, p_hold_ids, p_principals, v_until, v_is_placed)
@@ -3751,7 +4613,7 @@ begin
 end
 $function$
 ;
-alter function tollgate.place_holds(text[],text[],text[],text[],bigint[],interval[],text[],text[],text[],boolean) owner to tollgate_ledger;
+alter function tollgate.place_holds(text[],text[],text[],text[],bigint[],interval[],text[],text[],text[],text) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.place_lone_hold(p_organization text, p_hold text, p_feature text, p_amount bigint, p_lifetime interval, p_principal text)
  RETURNS TABLE(token_type text, available bigint, expires_at timestamp with time zone)
@@ -3784,7 +4646,7 @@ begin
   v_now := greatest(clock_timestamp(), v_balance.settled_through);
   v_until := v_now + p_lifetime;
   if not found or v_balance.next_change_at <= v_now or v_balance.available < p_amount or not v_balance.is_in_plan
-     or v_balance.is_limited or v_balance.burn_order <> 'soonest_expiry' or v_balance.low_threshold is not null
+     or v_balance.is_suspended or v_balance.open_holds >= v_balance.most_open_holds or v_balance.is_limited or v_balance.burn_order <> 'soonest_expiry' or v_balance.low_threshold is not null
      or v_until is null or v_until <= v_now or v_until > v_now + interval '366 days'
   then
     return;
@@ -3816,6 +4678,7 @@ begin
     update tollgate.balances b
        set available       = b.available - p_amount,
            held            = b.held + p_amount,
+           open_holds      = b.open_holds + 1,
            last_entry      = b.last_entry + 1,
            settled_through = v_now,
            next_change_at  = least(b.next_change_at, v_until)
@@ -3866,6 +4729,7 @@ begin
            held            = b.held      + case 'held'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end,
            owed            = b.owed      - case 'debt'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end,
            used_in_period  = b.used_in_period + case v_one.to_account when 'consumed' then v_one.amount else 0 end,
+           open_holds      = b.open_holds + coalesce(v_one.open_holds, 0),
            last_entry      = b.last_entry + 1,
            settled_through = greatest(b.settled_through, v_one.effective_at),
            next_change_at  = least(b.next_change_at, v_one.expires_at)
@@ -3908,7 +4772,7 @@ begin
            case u.to_account when 'consumed' then u.amount else 0 end as used,
            row_number() over (partition by u.organization_id, u.token_type order by u.position) as number
       from unnest(p_movements) with ordinality
-        as u (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, position)
+        as u (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, open_holds, position)
   ), blocks as (
     select m.organization_id, m.token_type, min(m.number) as first_number, max(m.number) as last_number,
            string_agg(m.code, '' order by m.number) as kinds,
@@ -3919,13 +4783,14 @@ begin
            max(m.effective_at) as effective_at,
            case when min(m.effective_at) < max(m.effective_at) then array_agg(m.effective_at order by m.number) end as effective_ats,
            sum(m.available)::bigint as available, sum(m.held)::bigint as held, sum(m.owed)::bigint as owed, sum(m.used)::bigint as used,
-           min(m.expires_at) as expires_at
+           min(m.expires_at) as expires_at, sum(m.open_holds) as open_holds
       from movements m
      group by m.organization_id, m.token_type, (m.number - 1) / 128
   ), totals as (
     select k.organization_id, k.token_type,
            sum(k.available)::bigint as available, sum(k.held)::bigint as held, sum(k.owed)::bigint as owed, sum(k.used)::bigint as used,
-           max(k.last_number) as entries, min(k.expires_at) as expires_at, max(k.effective_at) as effective_at
+           max(k.last_number) as entries, min(k.expires_at) as expires_at, max(k.effective_at) as effective_at,
+           coalesce(sum(k.open_holds), 0)::integer as open_holds
       from blocks k
      group by k.organization_id, k.token_type
   ), moved as (
@@ -3934,6 +4799,7 @@ begin
            held           = b.held + t.held,
            owed           = b.owed + t.owed,
            used_in_period = b.used_in_period + t.used,
+           open_holds     = b.open_holds + t.open_holds,
            last_entry     = b.last_entry + t.entries,
            -- Time is settled up to a movement, so that none is ever dated before it, even where the database's clock steps back.
            settled_through = greatest(b.settled_through, t.effective_at),
@@ -4017,6 +4883,7 @@ declare
   v_available bigint[];
   v_in_plan   boolean[];
   v_limited   boolean[];
+  v_full      boolean[];
   v_due       boolean[];
   v_burns     text[];
   v_numbers   integer[];
@@ -4033,8 +4900,8 @@ declare
   v_parts     bigint[];
 begin
   select array_agg(b.organization_id), array_agg(b.token_type), array_agg(b.available), array_agg(b.is_in_plan), array_agg(b.is_limited),
-         array_agg(b.next_change_at <= v_now), array_agg(b.burn_order)
-    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_due, v_burns
+         array_agg(b.next_change_at <= v_now), array_agg(b.burn_order), array_agg(b.open_holds >= b.most_open_holds)
+    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_due, v_burns, v_full
     from (select u.organization_id, f.token_type
             from unnest(p_organizations, p_features, v_refusals) as u (organization_id, feature, refusal)
             join tollgate.current_features f on f.feature = u.feature
@@ -4046,7 +4913,7 @@ begin
             join tollgate.current_fallbacks k on k.plan = o.plan and k.feature = u.feature
            where u.refusal is null) w
    cross join lateral (
-     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.next_change_at, l.burn_order
+     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.next_change_at, l.burn_order, l.open_holds, l.most_open_holds
        from tollgate.balances l
       where l.organization_id = w.organization_id and l.token_type = w.token_type
      offset 0) b;
@@ -4064,12 +4931,13 @@ begin
   end loop;
 
   for v_row in
-    select u.position::integer as position, u.principal, u.organization_id, u.feature, u.amount, u.refusal, f.token_type, o.id as known, k.number::integer as number,
+    select u.position::integer as position, u.principal, u.organization_id, u.feature, u.amount, u.refusal, f.token_type, o.id as known, s.organization_id is not null as is_suspended, k.number::integer as number,
            r.numbers as others, r.wanted as others_wanted
       from unnest(p_principals, p_organizations, p_features, p_amounts, v_refusals)
              with ordinality as u (principal, organization_id, feature, amount, refusal, position)
       left join tollgate.current_features f on f.feature = u.feature
       left join public.organizations o on o.id = u.organization_id
+      left join tollgate.suspensions s on s.organization_id = u.organization_id
       left join unnest(v_orgs, v_kinds) with ordinality as k (organization_id, token_type, number)
         on k.organization_id = u.organization_id and k.token_type = f.token_type
       left join lateral (
@@ -4085,6 +4953,7 @@ begin
     outcome := case
       when v_row.refusal is not null then v_row.refusal
       when v_row.known is null then 'organization_unknown'
+      when v_row.is_suspended then 'organization_suspended'
       when v_row.token_type is null then 'feature_unknown'
       when v_n is null or v_due[v_n] then 'not_settled'
       when v_row.amount is null or v_row.amount <= 0 or v_row.amount > c_largest then 'amount_invalid'
@@ -4112,7 +4981,9 @@ begin
       continue;
     end if;
     token_type := v_kinds[v_n]; available := v_available[v_n];
-    if v_limited[v_n] and not (
+    if v_full[v_n] then
+      outcome := 'too_many_holds';
+    elsif v_limited[v_n] and not (
       select l.is_within
         from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount, false, v_now) l)
     then
@@ -4142,6 +5013,27 @@ $function$
 ;
 alter function tollgate.quote_holds(text[],text[],text[],bigint[]) owner to tollgate_ledger;
 grant execute on function tollgate.quote_holds(text[],text[],text[],bigint[]) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.record_act(p_actor text, p_organization text, p_act text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_operator';
+  elsif p_organization is not null and not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  insert into tollgate.audit_log (organization_id, actor, act, reason, request_id)
+  values (p_organization, p_actor, p_act, p_reason, p_request_id);
+  return 'recorded';
+end
+$function$
+;
+alter function tollgate.record_act(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.record_act(text,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.record_attempt(p_organization text, p_job text, p_attempt integer, p_outcome text, p_model text, p_provider_request text, p_http_status integer, p_usage jsonb)
  RETURNS void
@@ -4258,7 +5150,7 @@ begin
   values (p_organization, case when left(v_hold.principal, 5) = 'user:' then substr(v_hold.principal, 6) end, v_hold.feature, - v_amount, '{}', v_now,
           v_hold.token_type, p_charge, v_hold.principal);
   perform tollgate.post_movements(
-    array[row(p_organization, v_hold.token_type, 'refund', 'consumed', 'available', v_amount, v_hold_id, null, p_principal, v_now, null)::tollgate.movement]
+    array[row(p_organization, v_hold.token_type, 'refund', 'consumed', 'available', v_amount, v_hold_id, null, p_principal, v_now, null, 0)::tollgate.movement]
     || tollgate.return_slices(array[p_organization], array[v_hold_id], array[v_starts + v_charged - v_before - v_amount],
                               array[v_starts + v_charged - v_before], array[p_principal], array[v_now]));
   -- What was used in a period that is over stays used in it.
@@ -4492,6 +5384,54 @@ $function$
 alter function tollgate.remove_delivered_events(interval,integer) owner to tollgate_ledger;
 grant execute on function tollgate.remove_delivered_events(interval,integer) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.remove_member(p_actor text, p_organization text, p_user text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_role text;
+begin
+  perform from public.organizations o where o.id = p_organization for no key update;
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  select case p.role::text when 'admin' then 'admin' else 'member' end into v_role
+    from public.user_profiles p
+   where p.id::text = p_user and p.organization_id = p_organization
+     for update;
+  if not found then
+    return 'member_unknown';
+  elsif v_role = 'admin' and left(p_actor, 9) <> 'operator:' and not tollgate.has_another_admin(p_organization, p_user) then
+    return 'last_admin';
+  end if;
+  begin
+    if exists (select from pg_attribute a
+                where a.attrelid = 'public.user_profiles'::regclass and a.attname = 'organization_id' and a.attnotnull) then
+      delete from public.user_profiles p where p.id::text = p_user;
+    else
+      update public.user_profiles p
+         set organization_id = null,
+             role = (jsonb_populate_record(null::public.user_profiles, jsonb_build_object('role', 'member'))).role
+       where p.id::text = p_user;
+    end if;
+  exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+    return 'app_table_refused';
+  end;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'removeMember', 'user:' || p_user, p_reason,
+          jsonb_build_object('role', jsonb_build_object('from', v_role, 'to', null)), p_request_id);
+  return 'removed';
+end
+$function$
+;
+alter function tollgate.remove_member(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.remove_member(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.remove_subscriber(p_name text)
  RETURNS void
  LANGUAGE sql
@@ -4503,6 +5443,42 @@ $function$
 ;
 alter function tollgate.remove_subscriber(text) owner to tollgate_ledger;
 grant execute on function tollgate.remove_subscriber(text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.rename_organization(p_actor text, p_organization text, p_name text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  end if;
+  select o.name into v_name from public.organizations o where o.id = p_organization for no key update;
+  if not found then
+    return 'organization_unknown';
+  end if;
+  if v_name is distinct from p_name then
+    begin
+      update public.organizations o set name = p_name where o.id = p_organization;
+    exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+      return 'app_table_refused';
+    end;
+  end if;
+  if v_name is distinct from p_name or left(p_actor, 9) = 'operator:' then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'renameOrganization', p_organization, p_reason,
+            case when v_name is distinct from p_name then jsonb_build_object('name', jsonb_build_object('from', v_name, 'to', p_name)) else '{}' end,
+            p_request_id);
+  end if;
+  return 'renamed';
+end
+$function$
+;
+alter function tollgate.rename_organization(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.rename_organization(text,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.request_cancellation(p_organization text, p_job text)
  RETURNS TABLE(state text)
@@ -4518,6 +5494,39 @@ $function$
 ;
 alter function tollgate.request_cancellation(text,text) owner to tollgate_ledger;
 grant execute on function tollgate.request_cancellation(text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.resume_organization(p_actor text, p_organization text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_since timestamptz;
+begin
+  if not tollgate.is_operator(p_actor) then
+    return 'not_an_operator';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+
+  perform tollgate.lock_organization(p_organization);
+  delete from tollgate.suspensions s where s.organization_id = p_organization returning s.since into v_since;
+  if v_since is not null then
+    update tollgate.balances b set is_suspended = false where b.organization_id = p_organization;
+    insert into tollgate.outbox (organization_id, kind, subject_id, content)
+    values (p_organization, 'organization_resumed', null, jsonb_build_object('suspendedSince', v_since));
+  end if;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'resumeOrganization', p_organization, p_reason,
+          case when v_since is null then '{}' else jsonb_build_object('suspendedSince', jsonb_build_object('from', v_since, 'to', null)) end,
+          p_request_id);
+  return 'resumed';
+end
+$function$
+;
+alter function tollgate.resume_organization(text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.resume_organization(text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.return_slices(p_organizations text[], p_hold_ids text[], p_from bigint[], p_to bigint[], p_actors text[], p_ats timestamp with time zone[])
  RETURNS tollgate.movement[]
@@ -4571,7 +5580,7 @@ begin
              group by p.organization_id, k.id) u
      where c.organization_id = u.organization_id and c.id = u.id
   )
-  select array_agg(row(p.organization_id, p.token_type, 'expire', 'available', 'expired', p.amount, p.hold_id, p.grant_id, p.actor, p.at, null)::tollgate.movement
+  select array_agg(row(p.organization_id, p.token_type, 'expire', 'available', 'expired', p.amount, p.hold_id, p.grant_id, p.actor, p.at, null, 0)::tollgate.movement
                    order by p.position, p.rank)
     into v_movements
     from parts p
@@ -4624,6 +5633,69 @@ $function$
 alter function tollgate.reverse_adjustment(text,bigint,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.reverse_adjustment(text,bigint,text,text) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.reverse_as_operator(p_actor text, p_organization text, p_adjustment bigint, p_reason text, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, available bigint, reversal tollgate.adjustments)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_reversal bigint;
+begin
+  is_repeat := false;
+  outcome := case
+    when left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then 'not_an_operator'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+  select a.outcome, a.is_repeat, a.adjustment, a.available
+    into strict outcome, is_repeat, v_reversal, available
+    from tollgate.reverse_adjustment(p_organization, p_adjustment, 'operator', p_reason) a;
+  select a.* into reversal
+    from tollgate.adjustments a
+   where a.organization_id = p_organization and a.id = coalesce(v_reversal, p_adjustment);
+  if outcome = 'reversed' and not is_repeat then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'reverseAdjustment', p_adjustment::text, p_reason,
+            jsonb_build_object('reversal', v_reversal, 'amount', reversal.amount), p_request_id);
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.reverse_as_operator(text,text,bigint,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.reverse_as_operator(text,text,bigint,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.revoke_key(p_actor text, p_organization text, p_key text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  end if;
+  update tollgate.api_keys k
+     set revoked_at = clock_timestamp()
+   where k.id = p_key and k.organization_id = p_organization and k.revoked_at is null;
+  if found then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, request_id)
+    values (p_organization, p_actor, 'revokeKey', 'key:' || p_key, p_reason, p_request_id);
+    return 'revoked';
+  end if;
+  return case when exists (select from tollgate.api_keys k where k.id = p_key and k.organization_id = p_organization) then 'revoked' else 'key_unknown' end;
+end
+$function$
+;
+alter function tollgate.revoke_key(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.revoke_key(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.revoke_operator(p_id text)
  RETURNS boolean
  LANGUAGE sql
@@ -4638,6 +5710,74 @@ $function$
 ;
 alter function tollgate.revoke_operator(text) owner to tollgate_ledger;
 grant execute on function tollgate.revoke_operator(text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.rotate_key(p_actor text, p_organization text, p_key text, p_new_id text, p_key_hash bytea, p_prefix text, p_overlap_seconds integer, p_reason text, p_request_id text, OUT outcome text, OUT scope text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_own      tollgate.api_keys;
+  v_old      tollgate.api_keys;
+  v_now      timestamptz;
+  v_lifetime timestamptz;
+  v_ends_at  timestamptz;
+  v_types    text[];
+  v_limit    record;
+begin
+  perform from tollgate.api_keys k
+    where k.organization_id = p_organization and k.id in (p_key, case when left(p_actor, 4) = 'key:' then substr(p_actor, 5) end)
+    order by k.id
+      for no key update;
+  select k.* into v_own from tollgate.api_keys k where left(p_actor, 4) = 'key:' and k.id = substr(p_actor, 5);
+  select k.* into v_old from tollgate.api_keys k where k.organization_id = p_organization and k.id = p_key;
+  v_now := clock_timestamp();
+  scope := (select s.scope from unnest(v_old.scopes) with ordinality as s (scope, position)
+             where v_own.id is not null and s.scope <> all (v_own.scopes) order by s.position limit 1);
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when v_old.id is null then 'key_unknown'
+    when exists (select from tollgate.api_keys k where k.id = p_new_id and k.key_hash = p_key_hash) then 'rotated'
+    when v_old.revoked_at is not null or v_old.expires_at <= v_now then 'key_ended'
+    when scope is not null then 'scope_missing'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  v_lifetime := case when v_old.replaced_by is null then v_old.expires_at else v_old.lifetime_ends_at end;
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes, expires_at)
+  values (p_new_id, p_organization, v_old.name, p_key_hash, p_prefix, v_old.scopes, least(v_lifetime, v_own.expires_at));
+  update tollgate.api_keys k
+     set replaced_by = p_new_id, lifetime_ends_at = v_lifetime, expires_at = least(k.expires_at, v_now + make_interval(secs => p_overlap_seconds))
+   where k.id = p_key
+  returning k.expires_at into v_ends_at;
+
+  v_types := array(select distinct l.token_type from tollgate.sub_limits l
+                    where l.organization_id = p_organization and l.scope = 'key' and l.subject = 'key:' || p_key);
+  if cardinality(v_types) > 0 then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+    for v_limit in
+      select l.token_type, l.every, l.tokens from tollgate.sub_limits l
+       where l.organization_id = p_organization and l.scope = 'key' and l.subject = 'key:' || p_key and l.token_type = any (v_types)
+       order by l.token_type, l.every
+    loop
+      perform tollgate.set_sub_limit(p_organization, v_limit.token_type, 'key', 'key:' || p_new_id, v_limit.every, v_limit.tokens);
+    end loop;
+  end if;
+
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'rotateKey', 'key:' || p_key, p_reason,
+          jsonb_build_object('replacedBy', p_new_id, 'prefix', p_prefix, 'expiresAt', v_ends_at), p_request_id);
+  outcome := 'rotated';
+end
+$function$
+;
+alter function tollgate.rotate_key(text,text,text,text,bytea,text,integer,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.rotate_key(text,text,text,text,bytea,text,integer,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.route_events(p_limit integer)
  RETURNS void
@@ -4774,6 +5914,47 @@ $function$
 alter function tollgate.seal_ledger(text,text,integer) owner to tollgate_ledger;
 grant execute on function tollgate.seal_ledger(text,text,integer) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.set_caps(p_actor text, p_organization text, p_most_open_holds integer, p_most_open_jobs integer, p_reason text, p_request_id text)
+ RETURNS TABLE(outcome text, most_open_holds integer, most_open_jobs integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_before tollgate.organization_rules;
+begin
+  outcome := case
+    when not tollgate.is_operator(p_actor) then 'not_an_operator'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  perform tollgate.lock_organization(p_organization);
+  select r.* into v_before from tollgate.organization_rules r where r.organization_id = p_organization;
+  insert into tollgate.organization_rules (organization_id, most_open_holds, most_open_jobs)
+  values (p_organization, p_most_open_holds, p_most_open_jobs)
+  on conflict (organization_id) do update
+    set most_open_holds = excluded.most_open_holds, most_open_jobs = excluded.most_open_jobs;
+  select coalesce(p_most_open_holds, u.open_holds), coalesce(p_most_open_jobs, u.open_jobs) into most_open_holds, most_open_jobs
+    from tollgate.usual_caps() u;
+  update tollgate.balances b set most_open_holds = set_caps.most_open_holds where b.organization_id = p_organization;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'setCaps', p_organization, p_reason,
+          jsonb_build_object('mostOpenHolds', jsonb_build_object('from', v_before.most_open_holds, 'to', p_most_open_holds),
+                             'mostOpenJobs', jsonb_build_object('from', v_before.most_open_jobs, 'to', p_most_open_jobs)),
+          p_request_id);
+  outcome := 'set';
+  return next;
+end
+$function$
+;
+alter function tollgate.set_caps(text,text,integer,integer,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.set_caps(text,text,integer,integer,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.set_capture_rule(p_organization text, p_rule text)
  RETURNS void
  LANGUAGE sql
@@ -4813,6 +5994,105 @@ $function$
 alter function tollgate.set_low_balance(text,text,bigint) owner to tollgate_ledger;
 grant execute on function tollgate.set_low_balance(text,text,bigint) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.set_member(p_actor text, p_organization text, p_user text, p_role text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_given   public.user_profiles;
+  v_before  record;
+  v_table   text;
+  v_is_new  boolean;
+  v_changes jsonb := '{}';
+begin
+  perform from public.organizations o where o.id = p_organization for no key update;
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  begin
+    v_given := jsonb_populate_record(null::public.user_profiles,
+                                     jsonb_build_object('id', p_user, 'organization_id', p_organization, 'role', p_role));
+    insert into public.user_profiles (id, organization_id, role) values (v_given.id, v_given.organization_id, v_given.role)
+    on conflict (id) do nothing;
+    v_is_new := found;
+    if v_is_new then
+      v_changes := jsonb_build_object('role', jsonb_build_object('from', null, 'to', p_role));
+    else
+      select p.organization_id, case p.role::text when 'admin' then 'admin' else 'member' end as role
+        into strict v_before
+        from public.user_profiles p
+       where p.id::text = p_user
+         for no key update;
+      if v_before.organization_id <> p_organization then
+        return 'member_elsewhere';
+      elsif v_before.organization_id is null or v_before.role <> p_role then
+        if v_before.organization_id is not null and p_role = 'member' and left(p_actor, 9) <> 'operator:'
+           and not tollgate.has_another_admin(p_organization, p_user) then
+          return 'last_admin';
+        end if;
+        update public.user_profiles p
+           set organization_id = v_given.organization_id, role = v_given.role
+         where p.id::text = p_user;
+        v_changes := jsonb_build_object('role', jsonb_build_object(
+          'from', case when v_before.organization_id is not null then v_before.role end, 'to', p_role));
+      end if;
+    end if;
+  exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+    return 'app_table_refused';
+  end;
+  if v_changes <> '{}' or left(p_actor, 9) = 'operator:' then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'setMember', 'user:' || p_user, p_reason, v_changes, p_request_id);
+  end if;
+  return 'member_set';
+end
+$function$
+;
+alter function tollgate.set_member(text,text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.set_member(text,text,text,text,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.set_retention(p_organization text, p_actor text, p_prompt_days integer, p_result_days integer, p_idempotency_days integer, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_before tollgate.retention_settings;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+
+  insert into tollgate.retention_settings (organization_id) values (p_organization) on conflict (organization_id) do nothing;
+  select s.* into strict v_before from tollgate.retention_settings s where s.organization_id = p_organization for update;
+  if (v_before.prompt_days, v_before.result_days, v_before.idempotency_days) is not distinct from (p_prompt_days, p_result_days, p_idempotency_days) then
+    return 'unchanged';
+  end if;
+  update tollgate.retention_settings s
+     set prompt_days = p_prompt_days, result_days = p_result_days, idempotency_days = p_idempotency_days
+   where s.organization_id = p_organization;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'setRetention', p_organization, p_reason,
+          jsonb_build_object(
+            'before', jsonb_build_object('promptDays', v_before.prompt_days, 'resultDays', v_before.result_days, 'idempotencyDays', v_before.idempotency_days),
+            'after',  jsonb_build_object('promptDays', p_prompt_days, 'resultDays', p_result_days, 'idempotencyDays', p_idempotency_days)),
+          p_request_id);
+  return 'set';
+end
+$function$
+;
+alter function tollgate.set_retention(text,text,integer,integer,integer,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.set_retention(text,text,integer,integer,integer,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.set_sub_limit(p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint)
  RETURNS void
  LANGUAGE plpgsql
@@ -4838,6 +6118,24 @@ $function$
 ;
 alter function tollgate.set_sub_limit(text,text,text,text,text,bigint) owner to tollgate_ledger;
 grant execute on function tollgate.set_sub_limit(text,text,text,text,text,bigint) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.settings_of(p_organization text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select jsonb_build_object(
+    'captureAboveHold', coalesce((select r.capture_above_hold from tollgate.organization_rules r where r.organization_id = p_organization), 'refuse'),
+    'lowBalances', (
+      select jsonb_object_agg(t.token_type, b.low_threshold)
+        from (select distinct a.token_type from tollgate.current_allowances a) t
+        left join tollgate.balances b on b.organization_id = p_organization and b.token_type = t.token_type))
+$function$
+;
+alter function tollgate.settings_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.settings_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.settle_due(p_organization text, p_principal text)
  RETURNS text
@@ -4930,7 +6228,7 @@ begin
         from expired e
        where g.organization_id = p_organization and g.id = e.id
     )
-    select array_agg(row(p_organization, p_token_type, 'expire', 'available', 'expired', e.remaining, null, e.id, 'time', v_event_at, null)::tollgate.movement order by e.id)
+    select array_agg(row(p_organization, p_token_type, 'expire', 'available', 'expired', e.remaining, null, e.id, 'time', v_event_at, null, 0)::tollgate.movement order by e.id)
       into v_movements
       from expired e;
     perform tollgate.post_movements(v_movements);
@@ -5081,6 +6379,48 @@ $function$
 alter function tollgate.store_result(text,text,jsonb,jsonb) owner to tollgate_ledger;
 grant execute on function tollgate.store_result(text,text,jsonb,jsonb) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.suspend_organization(p_actor text, p_organization text, p_reason text, p_request_id text)
+ RETURNS TABLE(outcome text, suspended_since timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now    timestamptz;
+  v_is_new boolean;
+begin
+  outcome := case
+    when not tollgate.is_operator(p_actor) then 'not_an_operator'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  v_now := tollgate.lock_organization(p_organization);
+  insert into tollgate.suspensions (organization_id, since, reason, actor) values (p_organization, v_now, p_reason, p_actor)
+  on conflict (organization_id) do nothing;
+  v_is_new := found;
+  select s.since into strict suspended_since from tollgate.suspensions s where s.organization_id = p_organization;
+  if v_is_new then
+    update tollgate.balances b set is_suspended = true where b.organization_id = p_organization;
+    insert into tollgate.outbox (organization_id, kind, subject_id, content)
+    values (p_organization, 'organization_suspended', null, jsonb_build_object('since', suspended_since));
+  end if;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'suspendOrganization', p_organization, p_reason,
+          case when v_is_new then jsonb_build_object('suspendedSince', jsonb_build_object('from', null, 'to', suspended_since)) else '{}' end,
+          p_request_id);
+  outcome := 'suspended';
+  return next;
+end
+$function$
+;
+alter function tollgate.suspend_organization(text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.suspend_organization(text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.take_more(p_organization text, p_hold text, p_verb text, p_key text, p_amount bigint, p_actor text, p_now timestamp with time zone, OUT outcome text, OUT available bigint)
  RETURNS record
  LANGUAGE plpgsql
@@ -5137,11 +6477,26 @@ begin
   insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, available, created_at)
   values (p_organization, p_hold, p_verb, p_key, p_amount, p_amount, available, p_now);
   perform tollgate.post_movements(array[
-    row(p_organization, v_hold.token_type, 'hold', 'available', 'held', p_amount, p_hold, null, p_actor, p_now, v_hold.expires_at)::tollgate.movement]);
+    row(p_organization, v_hold.token_type, 'hold', 'available', 'held', p_amount, p_hold, null, p_actor, p_now, v_hold.expires_at, 0)::tollgate.movement]);
 end
 $function$
 ;
 alter function tollgate.take_more(text,text,text,text,bigint,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.tenant_keys()
+ RETURNS TABLE(id text, organization_id text, name text, prefix text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, last_used_at timestamp with time zone, replaced_by text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select k.id, k.organization_id, k.name, k.prefix, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.replaced_by
+    from tollgate.api_keys k
+   where k.organization_id = any (tollgate.current_organizations())
+$function$
+;
+alter function tollgate.tenant_keys() owner to tollgate_ledger;
+grant execute on function tollgate.tenant_keys() to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.token_stats(p_organization text, p_principal text)
  RETURNS TABLE(outcome text, token_type text, available bigint, held bigint, used bigint, allocated bigint, refresh_date timestamp with time zone)
@@ -5205,6 +6560,77 @@ end
 $function$
 ;
 alter function tollgate.types_of_holds(text[],text[],text[]) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.usage_buckets(p_from timestamp with time zone, p_to timestamp with time zone, p_interval text, p_time_zone text, p_most integer)
+ RETURNS timestamp with time zone[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_starts timestamptz[] := '{}';
+  v_at     timestamptz := p_from;
+  v_clock  timestamp;
+  v_next   timestamptz;
+begin
+  while v_at < p_to and cardinality(v_starts) <= p_most loop
+    v_starts := v_starts || v_at;
+    v_clock := date_trunc(p_interval, v_at at time zone p_time_zone);
+    if p_interval = 'hour' then
+      v_next := v_at + (v_clock + interval '1 hour' - (v_at at time zone p_time_zone));
+      if tollgate.clock_offset(v_next - interval '1 microsecond', p_time_zone) <> tollgate.clock_offset(v_at, p_time_zone) then
+        v_next := tollgate.clock_change(v_at, v_next, p_time_zone);
+      end if;
+    else
+      -- More than once where the day was skipped, or where v_at lies in time that came again.
+      loop
+        v_clock := v_clock + ('1 ' || p_interval)::interval;
+        v_next := tollgate.clock_reaches(v_clock, p_time_zone);
+        exit when v_next > v_at;
+      end loop;
+    end if;
+    v_at := v_next;
+  end loop;
+  return v_starts;
+end
+$function$
+;
+alter function tollgate.usage_buckets(timestamp with time zone,timestamp with time zone,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.usage_buckets(timestamp with time zone,timestamp with time zone,text,text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.usage_series(p_organization text, p_from timestamp with time zone, p_to timestamp with time zone, p_starts timestamp with time zone[], p_by text, p_feature text, p_token_type text, p_user text, p_key text)
+ RETURNS TABLE(bucket integer, grouped_by text, tokens bigint, refunded bigint, charges bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select u.bucket, u.grouped_by, sum(u.tokens_deducted)::bigint, coalesce(- sum(u.tokens_deducted) filter (where u.tokens_deducted < 0), 0)::bigint,
+         count(*) filter (where u.tokens_deducted > 0)
+    from (select width_bucket(l.created_at, p_starts) as bucket,
+                 case p_by when 'feature' then l.feature_used when 'tokenType' then l.token_type when 'user' then l.user_id
+                           when 'key' then substring(l.principal from '^key:(.*)$') end as grouped_by,
+                 l.tokens_deducted
+            from public.ai_token_usage_log l
+           where l.organization_id = p_organization and l.created_at >= p_from and l.created_at < p_to
+             and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+             and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)) u
+   group by u.bucket, u.grouped_by
+$function$
+;
+alter function tollgate.usage_series(text,timestamp with time zone,timestamp with time zone,timestamp with time zone[],text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.usage_series(text,timestamp with time zone,timestamp with time zone,timestamp with time zone[],text,text,text,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.usual_caps(OUT open_holds integer, OUT open_jobs integer)
+ RETURNS record
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select 10000, 1000
+$function$
+;
+alter function tollgate.usual_caps() owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.withdraw_job(p_organization text, p_job text, p_code text)
  RETURNS TABLE(outcome text, is_repeat boolean, state text)

@@ -68,10 +68,12 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
         return problemReply(c, 'feature_unknown', {
           errors: [{ path: 'feature', message: 'The catalogue in force has no such feature.' }],
         });
+      case 'organization_suspended':
       case 'feature_not_available':
-        return problemReply(c, 'feature_not_available');
+      case 'too_many_jobs':
+      case 'too_many_holds':
       case 'limit_reached':
-        return problemReply(c, 'limit_reached');
+        return problemReply(c, reply.outcome);
       case 'key_reused':
         return problemReply(c, 'idempotency_key_reused');
       case 'not_a_member':

@@ -58,13 +58,15 @@ function quoteAnswer(
   switch (outcome) {
     case 'held':
     case 'feature_not_available':
+    case 'too_many_holds':
     case 'limit_reached':
     case 'tokens_insufficient': {
       const price = { feature, outcome, sufficient: outcome === 'held', tokenType: tokenType!, tokens: amount };
       return { body: { ...price, available: available!, grants, links: { hold: HOLDS_PATH } }, isRepeat: false };
     }
+    case 'organization_suspended':
     case 'feature_unknown':
-      return refused('feature_unknown');
+      return refused(outcome);
     case 'not_a_member':
     case 'organization_unknown':
       return refused('not_your_organization');

@@ -54,8 +54,9 @@ export function tokenRoutes(authentication: Authentication, ledger: Coalescer) {
       case 'feature_unknown':
         noteUnknownFeature(c, organizationId);
         return c.json({ hasTokens: false, message: UNKNOWN_FEATURE } satisfies TokenCheck);
+      case 'organization_suspended':
       case 'feature_not_available':
-        return problemReply(c, 'feature_not_available');
+        return problemReply(c, found.outcome);
       case 'not_a_member':
       case 'organization_unknown':
         return problemReply(c, 'not_your_organization');
@@ -87,10 +88,10 @@ export function tokenRoutes(authentication: Authentication, ledger: Coalescer) {
       case 'feature_unknown':
         noteUnknownFeature(c, organizationId);
         return c.json({ success: false, remainingBalance: 0, message: UNKNOWN_FEATURE });
+      case 'organization_suspended':
       case 'feature_not_available':
-        return problemReply(c, 'feature_not_available');
       case 'limit_reached':
-        return problemReply(c, 'limit_reached');
+        return problemReply(c, made.outcome);
       case 'key_reused':
         return problemReply(c, 'idempotency_key_reused');
       case 'not_a_member':

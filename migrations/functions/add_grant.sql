@@ -43,9 +43,9 @@ begin
    where d.organization_id = o.organization_id and d.id = o.id and o.paid > 0;
 
   perform tollgate.post_movements(
-    array[row(p_organization, p_token_type, 'grant', 'outside', 'available', p_amount, null, v_grant, p_actor, p_effective_at, p_expires_at)::tollgate.movement]
+    array[row(p_organization, p_token_type, 'grant', 'outside', 'available', p_amount, null, v_grant, p_actor, p_effective_at, p_expires_at, 0)::tollgate.movement]
     || case when v_paid > 0
-         then array[row(p_organization, p_token_type, 'debt_paid', 'available', 'debt', v_paid, null, v_grant, p_actor, p_effective_at, null)::tollgate.movement]
+         then array[row(p_organization, p_token_type, 'debt_paid', 'available', 'debt', v_paid, null, v_grant, p_actor, p_effective_at, null, 0)::tollgate.movement]
          else array[]::tollgate.movement[]
        end);
   return v_grant;

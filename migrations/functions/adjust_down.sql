@@ -32,7 +32,7 @@ begin
       from taken t
      where g.organization_id = p_organization and g.id = t.id
   )
-  select array_agg(row(p_organization, p_token_type, 'adjustment', 'available', 'adjusted', t.amount, null, t.id, p_actor, p_at, null)::tollgate.movement order by t.before)
+  select array_agg(row(p_organization, p_token_type, 'adjustment', 'available', 'adjusted', t.amount, null, t.id, p_actor, p_at, null, 0)::tollgate.movement order by t.before)
     into v_movements
     from taken t;
   perform tollgate.post_movements(v_movements);

@@ -18,7 +18,7 @@ begin
   values (p_organization, p_token_type, 'adjustment', p_amount, p_amount, p_at)
   returning id into v_grant;
   perform tollgate.post_movements(array[
-    row(p_organization, p_token_type, 'adjustment', 'adjusted', 'available', p_amount, null, v_grant, p_actor, p_at, null)::tollgate.movement]);
+    row(p_organization, p_token_type, 'adjustment', 'adjusted', 'available', p_amount, null, v_grant, p_actor, p_at, null, 0)::tollgate.movement]);
   return v_adjustment;
 end
 $$;

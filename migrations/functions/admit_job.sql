@@ -1,8 +1,7 @@
 -- Arrow: – → admitted. Prices the feature, takes the hold with its short expiry and records the answer under the
 -- caller's idempotency key, in one transaction. A refusal leaves no trace: the key stays free, and a retry after a
 -- top-up may succeed.
--- Outcomes: admitted (is_repeat tells a replay) · key_reused · not_a_member · feature_unknown · feature_not_available ·
--- tokens_insufficient.
+-- Outcomes: admitted (is_repeat tells a replay), or one of domain/refusals.ts, ADMISSION_REFUSALS, in the order of decision.
 -- Locks: the idempotency record, then the balance.
 -- A second run with the same key and request finds the record and answers what it says.
 create or replace function tollgate.admit_job(
@@ -58,7 +57,7 @@ begin
 
   select h.* into strict v_hold
     from tollgate.place_holds(array[p_organization], array[p_job], array[p_feature], null, array[v_tokens],
-                              array[p_hold_lifetime], array[p_principal], array[p_job], array[null::text], true) h;
+                              array[p_hold_lifetime], array[p_principal], array[p_job], array[null::text], 'job') h;
   if v_hold.outcome <> 'held' or v_hold.is_repeat then
     delete from tollgate.idempotency_records r
      where r.organization_id = p_organization and r.key = p_key;

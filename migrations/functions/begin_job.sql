@@ -39,7 +39,7 @@ begin
       select h.* into strict v_hold
         from tollgate.place_holds(array[v_job.organization_id], array['again:' || v_job.id], array[v_job.feature], array[v_job.token_type],
                                   array[v_job.tokens], array[v_job.time_budget + interval '24 hours'], array[v_job.principal], array[v_job.id],
-                                  array[null::text], false) h;
+                                  array[null::text], 'again') h;
       if v_hold.outcome <> 'held' then
         update tollgate.jobs j
            set state = 'refused', end_code = v_hold.outcome, ended_at = v_now

@@ -52,7 +52,7 @@ begin
     if v_covered > 0 then
       v_late_id := 'late:' || v_job.id;
       perform tollgate.place_holds(array[v_job.organization_id], array[v_late_id], array[v_job.feature], array[v_job.token_type],
-                                   array[v_covered], array[interval '1 hour'], array[v_job.principal], array[v_job.id], array[null::text], false);
+                                   array[v_covered], array[interval '1 hour'], array[v_job.principal], array[v_job.id], array[null::text], 'late');
       select h.* into strict v_end
         from tollgate.end_holds(array[v_job.organization_id], array[v_late_id], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
                                 array['job:' || v_job.id], array[null::jsonb], true) h;
@@ -64,7 +64,7 @@ begin
       insert into tollgate.debts (organization_id, token_type, amount, open_amount, job_id, created_at)
       values (v_job.organization_id, v_job.token_type, debt, debt, v_job.id, v_now);
       perform tollgate.post_movements(array[
-        row(v_job.organization_id, v_job.token_type, 'debt', 'debt', 'consumed', debt, v_job.hold_id, null, 'job:' || v_job.id, v_now, null)::tollgate.movement]);
+        row(v_job.organization_id, v_job.token_type, 'debt', 'debt', 'consumed', debt, v_job.hold_id, null, 'job:' || v_job.id, v_now, null, 0)::tollgate.movement]);
       insert into public.ai_token_usage_log (organization_id, user_id, feature_used, tokens_deducted, metadata, created_at, token_type, charge_id, principal)
       values (v_job.organization_id, substring(v_job.principal from '^user:(.*)$'), v_job.feature, debt,
               jsonb_build_object('jobId', v_job.id), v_now, v_job.token_type, 'debt:' || v_job.id, v_job.principal);

@@ -1,7 +1,6 @@
 -- Charges what a feature costs, in one step: the hold lane's hold and capture together, with the usage log's row. An
 -- idempotency key is optional: with one, the answer is stored with the effect and given again to a repeat.
--- Outcomes: deducted (is_repeat tells a replay) · not_a_member · key_reused · feature_unknown · feature_not_available ·
--- tokens_insufficient. A refusal leaves no trace: the key stays free, and a retry after a top-up may succeed.
+-- Outcomes: deducted (is_repeat tells a replay), or one of domain/refusals.ts, DEDUCTION_REFUSALS, in the order of decision. A refusal leaves no trace: the key stays free, and a retry after a top-up may succeed.
 -- Locks: the idempotency record, then the balance.
 -- A second run with the same key and request answers the recorded amounts; without a key the hold's id, which the caller
 -- made, is refused as a repeat, so a call whose answer was lost can be repeated under its id without a second charge.
@@ -62,7 +61,7 @@ begin
   if not found then
     select h.outcome, h.is_repeat, h.token_type, h.available, h.expires_at into strict v_hold
       from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
-                                array[c_lifetime], array[p_principal], array[null::text], array[null::text], true) h;
+                                array[c_lifetime], array[p_principal], array[null::text], array[null::text], 'charge') h;
   end if;
   available := v_hold.available;
   -- The feature's own, or the one that it fell back to.

@@ -136,13 +136,20 @@ begin
             case when v_hold.job_id is null then coalesce(p_metadata, '{}') else coalesce(p_metadata, '{}') || jsonb_build_object('jobId', v_hold.job_id) end,
             p_now, v_hold.token_type, charge_id, v_hold.principal);
     v_movements := v_movements
-      || row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, p_now, null)::tollgate.movement;
+      || row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, p_now, null,
+             case when v_is_last and v_open = v_charge then -1 else 0 end)::tollgate.movement;
   end if;
   if v_is_last and v_open > v_charge then
     returned := v_open - v_charge;
     v_movements := v_movements
-      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', returned, p_hold, null, p_actor, p_now, null)::tollgate.movement
+      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', returned, p_hold, null, p_actor, p_now, null, -1)::tollgate.movement
       || tollgate.return_slices(array[p_organization], array[p_hold], array[captured_in_all], array[v_hold.amount], array[p_actor], array[p_now]);
+  end if;
+  if v_is_last and v_open = 0 then
+    -- Parts have charged it to the last token: no movement ends it.
+    update tollgate.balances b
+       set open_holds = b.open_holds - 1
+     where b.organization_id = p_organization and b.token_type = v_hold.token_type;
   end if;
   perform tollgate.post_movements(v_movements);
   outcome := case when p_verb = 'capture' then 'captured' else 'released' end;

@@ -118,12 +118,14 @@ begin
      where u.is_ended and u.charge < u.amount;
   end if;
 
-  select array_agg(row(u.organization_id, u.token_type, m.kind, 'held', m.to_account, m.amount, u.hold_id, null, u.actor, v_now, null)::tollgate.movement
+  select array_agg(row(u.organization_id, u.token_type, m.kind, 'held', m.to_account, m.amount, u.hold_id, null, u.actor, v_now, null, m.open_holds)::tollgate.movement
                    order by u.position, m.kind)
     into v_movements
     from unnest(p_organizations, v_types, p_hold_ids, v_charges, v_amounts, p_actors, v_is_ended)
            with ordinality as u (organization_id, token_type, hold_id, charge, amount, actor, is_ended, position)
-   cross join lateral (values ('capture', 'consumed', u.charge), ('release', 'available', u.amount - u.charge)) as m (kind, to_account, amount)
+   -- The last of them ends it.
+   cross join lateral (values ('capture', 'consumed', u.charge, case when u.charge = u.amount then -1 else 0 end),
+                              ('release', 'available', u.amount - u.charge, -1)) as m (kind, to_account, amount, open_holds)
    where u.is_ended and m.amount > 0;
   perform tollgate.post_movements(v_movements || v_expiries);
 

@@ -44,11 +44,12 @@ begin
     values (p_organization, case when left(v_hold.principal, 5) = 'user:' then substr(v_hold.principal, 6) end, v_hold.feature, v_charge,
             v_now, v_hold.token_type, p_hold || '.1', v_hold.principal);
     v_movements := array[
-      row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, v_now, null)::tollgate.movement];
+      row(p_organization, v_hold.token_type, 'capture', 'held', 'consumed', v_charge, p_hold, null, p_actor, v_now, null,
+          case when v_charge = v_hold.amount then -1 else 0 end)::tollgate.movement];
   end if;
   if v_charge < v_hold.amount then
     v_movements := v_movements
-      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', v_hold.amount - v_charge, p_hold, null, p_actor, v_now, null)::tollgate.movement
+      || row(p_organization, v_hold.token_type, 'release', 'held', 'available', v_hold.amount - v_charge, p_hold, null, p_actor, v_now, null, -1)::tollgate.movement
       || tollgate.return_slices(array[p_organization], array[p_hold], array[v_charge], array[v_hold.amount], array[p_actor], array[v_now]);
   end if;
   perform tollgate.post_movements(v_movements);

@@ -46,6 +46,8 @@ begin
     outcome := case
       when v_row.refusal is not null then v_row.refusal
       when v_hold.id is null then 'hold_unknown'
+      -- What was set aside before is answered as it was.
+      when v_balance.is_suspended and v_step.key is null then 'organization_suspended'
       when v_hold.job_id is not null then 'hold_of_a_job'
       when v_row.key is null or length(v_row.key) not between 1 and 255 then 'key_invalid'
       when v_step.key is not null and v_step.asked is distinct from v_row.amount then 'key_reused'

@@ -26,7 +26,7 @@ begin
   end if;
   return query
     select h.ordinal, h.outcome, h.is_repeat, h.token_type, h.amount, h.available, h.expires_at
-      from tollgate.place_holds(p_organizations, p_hold_ids, p_features, null, p_amounts, p_lifetimes, p_principals, null, v_refusals, true) h;
+      from tollgate.place_holds(p_organizations, p_hold_ids, p_features, null, p_amounts, p_lifetimes, p_principals, null, v_refusals, 'hold') h;
 end
 $$;
 grant execute on function tollgate.hold_tokens(text[], text[], text[], text[], bigint[], interval[]) to tollgate_api;

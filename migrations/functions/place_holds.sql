@@ -3,8 +3,12 @@
 -- each table.
 -- p_token_types: null where the catalogue says what the feature is paid with; a job that was quoted a type names it. Where
 -- the plan lets a feature fall back to other types and its own cannot bear the whole hold, the first one that can bears it.
--- p_refusals names rows that the caller has refused already; p_is_gated asks for the plan gate (a job that was admitted is
--- not asked again).
+-- p_refusals names rows that the caller has refused already. p_purpose says what they are for, and so what is asked:
+--   hold    an app's: the suspension, the plan gate, the cap on open holds
+--   job     one that is to be admitted, a row alone: these, and the cap on unended jobs
+--   charge  a deduction, which ends in the same transaction: the suspension and the plan gate
+--   again   of a job that was admitted, whose hold has lapsed: the suspension and the cap on open holds
+--   late    of a job that has delivered: nothing, its charge is owed
 -- Outcomes, in the order of decision: domain/refusals.ts, HOLD_REFUSALS.
 -- Locks: every balance that may be touched, fallbacks too, by tollgate.lock_balances.
 -- A second run with the same id, feature, amount and lifetime answers the hold's state with is_repeat; nothing moves.
@@ -18,7 +22,7 @@ create or replace function tollgate.place_holds(
   p_principals    text[],
   p_job_ids       text[],
   p_refusals      text[],
-  p_is_gated      boolean
+  p_purpose       text
 ) returns table (ordinal integer, outcome text, is_repeat boolean, token_type text, amount bigint, available bigint, expires_at timestamptz)
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -43,6 +47,8 @@ declare
   v_available     bigint[];
   v_in_plan       boolean[];
   v_limited       boolean[];
+  v_suspended     boolean[];
+  v_room          integer[];
   v_burn_orders   text[];
   -- Their live grants in burn order; those of balance n are v_first[n] to v_last[n].
   v_grant_numbers integer[];
@@ -71,6 +77,8 @@ declare
   v_ids           text;
   v_amounts       text;
   v_limits        record;
+  v_most_jobs     integer;
+  v_jobs_are_full boolean := false;
   v_movements     tollgate.movement[];
 begin
   select array_agg(coalesce(u.token_type, f.token_type) order by u.position),
@@ -93,11 +101,12 @@ begin
   v_now := tollgate.lock_balances(v_lock_orgs, v_lock_types);
   v_latest := v_now + c_longest;
 
-  select array_agg(b.organization_id), array_agg(b.token_type), array_agg(b.available), array_agg(b.is_in_plan), array_agg(b.is_limited), array_agg(b.burn_order)
-    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_burn_orders
+  select array_agg(b.organization_id), array_agg(b.token_type), array_agg(b.available), array_agg(b.is_in_plan), array_agg(b.is_limited), array_agg(b.burn_order),
+         array_agg(b.is_suspended), array_agg(b.most_open_holds - b.open_holds)
+    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_burn_orders, v_suspended, v_room
     from (select distinct u.organization_id, u.token_type from unnest(v_lock_orgs, v_lock_types) as u (organization_id, token_type)) k
    cross join lateral (
-     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.burn_order
+     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.burn_order, l.is_suspended, l.most_open_holds, l.open_holds
        from tollgate.balances l
       where l.organization_id = k.organization_id and l.token_type = k.token_type
      offset 0) b;
@@ -114,6 +123,17 @@ begin
     end if;
     v_last[v_n] := v_g;
   end loop;
+
+  if p_purpose = 'job' then
+    -- Up to the cap only. Under the balance's lock, so that no job of its type is admitted beside this one unseen; of each other type
+    -- at most one can be.
+    v_most_jobs := coalesce((select r.most_open_jobs from tollgate.organization_rules r where r.organization_id = p_organizations[1]),
+                            (select u.open_jobs from tollgate.usual_caps() u));
+    select count(*) >= v_most_jobs into v_jobs_are_full
+      from (select from tollgate.jobs j
+             where j.organization_id || '/' = p_organizations[1] || '/' and j.ended_at is null
+             limit v_most_jobs) j;
+  end if;
 
   v_outcomes     := array_fill(null::text, array[v_count]);
   v_is_repeat    := array_fill(false, array[v_count]);
@@ -151,7 +171,13 @@ begin
     elsif v_n is null then
       -- No balance of that name could be locked: the organization is not there, or the feature is not.
       v_outcomes[v_p] := case when v_row.token_type is not null or not exists (select from public.organizations o where o.id = v_row.organization_id)
-                              then 'organization_unknown' else 'feature_unknown' end;
+                              then 'organization_unknown'
+                              when exists (select from tollgate.suspensions s where s.organization_id = v_row.organization_id)
+                              then 'organization_suspended' else 'feature_unknown' end;
+      continue;
+    -- What was admitted before is answered as it was.
+    elsif v_suspended[v_n] and v_row.state is null and p_purpose <> 'late' then
+      v_outcomes[v_p] := 'organization_suspended';
       continue;
     -- Ids with a colon are the job functions' own, so no caller can be in their way.
     elsif v_row.hold_id is null or not (length(v_row.hold_id) <= 64 and v_row.hold_id ~ '^[A-Za-z0-9_-]+$' or coalesce(v_row.hold_id in ('again:' || v_row.job_id, 'late:' || v_row.job_id), false)) then
@@ -216,8 +242,15 @@ begin
     end if;
     v_after[v_p] := v_available[v_n];
     -- The plan gate is that of the feature's own type.
-    if p_is_gated and not v_in_plan[v_row.number] then
+    if p_purpose in ('hold', 'job', 'charge') and not v_in_plan[v_row.number] then
       v_outcomes[v_p] := 'feature_not_available'; v_after[v_p] := v_available[v_row.number];
+      continue;
+    end if;
+    if v_jobs_are_full then
+      v_outcomes[v_p] := 'too_many_jobs';
+      continue;
+    elsif v_room[v_n] <= 0 and p_purpose in ('hold', 'job', 'again') then
+      v_outcomes[v_p] := 'too_many_holds'; v_types[v_p] := v_kinds[v_n];
       continue;
     end if;
     if v_limited[v_n] then
@@ -259,6 +292,7 @@ begin
       v_first[v_n] := v_g;
     end if;
     v_available[v_n] := v_available[v_n] - v_row.amount;
+    v_room[v_n] := v_room[v_n] - 1;
     v_outcomes[v_p] := 'held'; v_is_placed[v_p] := true; v_after[v_p] := v_available[v_n]; v_types[v_p] := v_kinds[v_n];
     v_until[v_p] := v_now + v_row.lifetime;
     v_placed_for[v_row.first_position] := v_p;
@@ -279,7 +313,7 @@ begin
     from unnest(v_grant_ids, v_left, v_before, v_grant_numbers) as d (id, remaining, before, number)
    where d.remaining <> d.before and g.organization_id = v_orgs[d.number] and g.id = d.id;
 
-  select array_agg(row(u.organization_id, u.token_type, 'hold', 'available', 'held', u.amount, u.hold_id, null, u.principal, v_now, u.until)::tollgate.movement
+  select array_agg(row(u.organization_id, u.token_type, 'hold', 'available', 'held', u.amount, u.hold_id, null, u.principal, v_now, u.until, 1)::tollgate.movement
                    order by u.position)
     into v_movements
     from unnest(p_organizations, v_types, p_amounts, p_hold_ids, p_principals, v_until, v_is_placed)

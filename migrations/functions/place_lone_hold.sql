@@ -1,5 +1,5 @@
 -- One hold as it nearly always is: new, of a type that its plan includes, within what the first grant in burn order has left,
--- nothing due, no sub-limit. Everything that is written hangs on the insert of the hold in one statement. Anything else
+-- nothing due, no sub-limit, nobody suspended, no cap reached. Everything that is written hangs on the insert of the hold in one statement. Anything else
 -- answers no row, having locked at most the balance, and tollgate.place_holds does it.
 -- Locks: the balance.
 -- A second run finds the id taken and leaves it to tollgate.place_holds, which knows a repeat.
@@ -40,7 +40,7 @@ begin
   v_now := greatest(clock_timestamp(), v_balance.settled_through);
   v_until := v_now + p_lifetime;
   if not found or v_balance.next_change_at <= v_now or v_balance.available < p_amount or not v_balance.is_in_plan
-     or v_balance.is_limited or v_balance.burn_order <> 'soonest_expiry' or v_balance.low_threshold is not null
+     or v_balance.is_suspended or v_balance.open_holds >= v_balance.most_open_holds or v_balance.is_limited or v_balance.burn_order <> 'soonest_expiry' or v_balance.low_threshold is not null
      or v_until is null or v_until <= v_now or v_until > v_now + interval '366 days'
   then
     return;
@@ -72,6 +72,7 @@ begin
     update tollgate.balances b
        set available       = b.available - p_amount,
            held            = b.held + p_amount,
+           open_holds      = b.open_holds + 1,
            last_entry      = b.last_entry + 1,
            settled_through = v_now,
            next_change_at  = least(b.next_change_at, v_until)

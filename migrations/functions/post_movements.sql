@@ -1,5 +1,5 @@
 -- Appends ledger entries and moves the balances by exactly what they say: the balance is the fold of the ledger because
--- nothing else writes it. Entries are numbered per balance, without gaps, in the order of the array; a block has at most 128,
+-- nothing else writes it. A movement that opens a hold, or ends one, counts it in open_holds. Entries are numbered per balance, without gaps, in the order of the array; a block has at most 128,
 -- so that it stays in its page.
 -- Locks: none; the caller holds the balance rows (tollgate.lock_balances), which is what makes the numbering safe.
 -- A second run would post twice: the caller's own guard (a hold's state, a job's state, an idempotency record) is in the
@@ -31,6 +31,7 @@ begin
            held            = b.held      + case 'held'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end,
            owed            = b.owed      - case 'debt'      when v_one.to_account then v_one.amount when v_one.from_account then - v_one.amount else 0 end,
            used_in_period  = b.used_in_period + case v_one.to_account when 'consumed' then v_one.amount else 0 end,
+           open_holds      = b.open_holds + coalesce(v_one.open_holds, 0),
            last_entry      = b.last_entry + 1,
            settled_through = greatest(b.settled_through, v_one.effective_at),
            next_change_at  = least(b.next_change_at, v_one.expires_at)
@@ -73,7 +74,7 @@ begin
            case u.to_account when 'consumed' then u.amount else 0 end as used,
            row_number() over (partition by u.organization_id, u.token_type order by u.position) as number
       from unnest(p_movements) with ordinality
-        as u (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, position)
+        as u (organization_id, token_type, kind, from_account, to_account, amount, hold_id, grant_id, actor, effective_at, expires_at, open_holds, position)
   ), blocks as (
     select m.organization_id, m.token_type, min(m.number) as first_number, max(m.number) as last_number,
            string_agg(m.code, '' order by m.number) as kinds,
@@ -84,13 +85,14 @@ begin
            max(m.effective_at) as effective_at,
            case when min(m.effective_at) < max(m.effective_at) then array_agg(m.effective_at order by m.number) end as effective_ats,
            sum(m.available)::bigint as available, sum(m.held)::bigint as held, sum(m.owed)::bigint as owed, sum(m.used)::bigint as used,
-           min(m.expires_at) as expires_at
+           min(m.expires_at) as expires_at, sum(m.open_holds) as open_holds
       from movements m
      group by m.organization_id, m.token_type, (m.number - 1) / 128
   ), totals as (
     select k.organization_id, k.token_type,
            sum(k.available)::bigint as available, sum(k.held)::bigint as held, sum(k.owed)::bigint as owed, sum(k.used)::bigint as used,
-           max(k.last_number) as entries, min(k.expires_at) as expires_at, max(k.effective_at) as effective_at
+           max(k.last_number) as entries, min(k.expires_at) as expires_at, max(k.effective_at) as effective_at,
+           coalesce(sum(k.open_holds), 0)::integer as open_holds
       from blocks k
      group by k.organization_id, k.token_type
   ), moved as (
@@ -99,6 +101,7 @@ begin
            held           = b.held + t.held,
            owed           = b.owed + t.owed,
            used_in_period = b.used_in_period + t.used,
+           open_holds     = b.open_holds + t.open_holds,
            last_entry     = b.last_entry + t.entries,
            -- Time is settled up to a movement, so that none is ever dated before it, even where the database's clock steps back.
            settled_through = greatest(b.settled_through, t.effective_at),

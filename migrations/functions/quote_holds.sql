@@ -1,8 +1,7 @@
 -- What holds would answer at this moment, each as if it were alone: for arrays, row by row. The same decision as
 -- tollgate.place_holds, in the same order, over the same burn order and the same limits; a test holds the two against each other.
 -- grants: what a hold would take, in the order in which it would burn.
--- Outcomes: held · not_a_member · organization_unknown · feature_unknown · amount_invalid · feature_not_available ·
--- limit_reached · tokens_insufficient; and not_settled where time has done something that is not booked yet, or a balance
+-- Outcomes: held; those of domain/refusals.ts, QUOTE_REFUSALS, in the order of decision; and not_settled where time has done something that is not booked yet, or a balance
 -- was not made yet: the caller books it (tollgate.settle_due) and asks again.
 -- Reads only, in the one snapshot of its statement; locks nothing. The caller has named his tenants.
 create or replace function tollgate.quote_holds(p_principals text[], p_organizations text[], p_features text[], p_amounts bigint[])
@@ -23,6 +22,7 @@ declare
   v_available bigint[];
   v_in_plan   boolean[];
   v_limited   boolean[];
+  v_full      boolean[];
   v_due       boolean[];
   v_burns     text[];
   v_numbers   integer[];
@@ -39,8 +39,8 @@ declare
   v_parts     bigint[];
 begin
   select array_agg(b.organization_id), array_agg(b.token_type), array_agg(b.available), array_agg(b.is_in_plan), array_agg(b.is_limited),
-         array_agg(b.next_change_at <= v_now), array_agg(b.burn_order)
-    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_due, v_burns
+         array_agg(b.next_change_at <= v_now), array_agg(b.burn_order), array_agg(b.open_holds >= b.most_open_holds)
+    into v_orgs, v_kinds, v_available, v_in_plan, v_limited, v_due, v_burns, v_full
     from (select u.organization_id, f.token_type
             from unnest(p_organizations, p_features, v_refusals) as u (organization_id, feature, refusal)
             join tollgate.current_features f on f.feature = u.feature
@@ -52,7 +52,7 @@ begin
             join tollgate.current_fallbacks k on k.plan = o.plan and k.feature = u.feature
            where u.refusal is null) w
    cross join lateral (
-     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.next_change_at, l.burn_order
+     select l.organization_id, l.token_type, l.available, l.is_in_plan, l.is_limited, l.next_change_at, l.burn_order, l.open_holds, l.most_open_holds
        from tollgate.balances l
       where l.organization_id = w.organization_id and l.token_type = w.token_type
      offset 0) b;
@@ -70,12 +70,13 @@ begin
   end loop;
 
   for v_row in
-    select u.position::integer as position, u.principal, u.organization_id, u.feature, u.amount, u.refusal, f.token_type, o.id as known, k.number::integer as number,
+    select u.position::integer as position, u.principal, u.organization_id, u.feature, u.amount, u.refusal, f.token_type, o.id as known, s.organization_id is not null as is_suspended, k.number::integer as number,
            r.numbers as others, r.wanted as others_wanted
       from unnest(p_principals, p_organizations, p_features, p_amounts, v_refusals)
              with ordinality as u (principal, organization_id, feature, amount, refusal, position)
       left join tollgate.current_features f on f.feature = u.feature
       left join public.organizations o on o.id = u.organization_id
+      left join tollgate.suspensions s on s.organization_id = u.organization_id
       left join unnest(v_orgs, v_kinds) with ordinality as k (organization_id, token_type, number)
         on k.organization_id = u.organization_id and k.token_type = f.token_type
       left join lateral (
@@ -91,6 +92,7 @@ begin
     outcome := case
       when v_row.refusal is not null then v_row.refusal
       when v_row.known is null then 'organization_unknown'
+      when v_row.is_suspended then 'organization_suspended'
       when v_row.token_type is null then 'feature_unknown'
       when v_n is null or v_due[v_n] then 'not_settled'
       when v_row.amount is null or v_row.amount <= 0 or v_row.amount > c_largest then 'amount_invalid'
@@ -118,7 +120,9 @@ begin
       continue;
     end if;
     token_type := v_kinds[v_n]; available := v_available[v_n];
-    if v_limited[v_n] and not (
+    if v_full[v_n] then
+      outcome := 'too_many_holds';
+    elsif v_limited[v_n] and not (
       select l.is_within
         from tollgate.count_in_limits(v_row.organization_id, v_kinds[v_n], v_row.principal, v_row.feature, v_row.amount, false, v_now) l)
     then

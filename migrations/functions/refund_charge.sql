@@ -87,7 +87,7 @@ begin
   values (p_organization, case when left(v_hold.principal, 5) = 'user:' then substr(v_hold.principal, 6) end, v_hold.feature, - v_amount, '{}', v_now,
           v_hold.token_type, p_charge, v_hold.principal);
   perform tollgate.post_movements(
-    array[row(p_organization, v_hold.token_type, 'refund', 'consumed', 'available', v_amount, v_hold_id, null, p_principal, v_now, null)::tollgate.movement]
+    array[row(p_organization, v_hold.token_type, 'refund', 'consumed', 'available', v_amount, v_hold_id, null, p_principal, v_now, null, 0)::tollgate.movement]
     || tollgate.return_slices(array[p_organization], array[v_hold_id], array[v_starts + v_charged - v_before - v_amount],
                               array[v_starts + v_charged - v_before], array[p_principal], array[v_now]));
   -- What was used in a period that is over stays used in it.

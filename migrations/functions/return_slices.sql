@@ -65,7 +65,7 @@ begin
              group by p.organization_id, k.id) u
      where c.organization_id = u.organization_id and c.id = u.id
   )
-  select array_agg(row(p.organization_id, p.token_type, 'expire', 'available', 'expired', p.amount, p.hold_id, p.grant_id, p.actor, p.at, null)::tollgate.movement
+  select array_agg(row(p.organization_id, p.token_type, 'expire', 'available', 'expired', p.amount, p.hold_id, p.grant_id, p.actor, p.at, null, 0)::tollgate.movement
                    order by p.position, p.rank)
     into v_movements
     from parts p

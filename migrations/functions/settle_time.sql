@@ -57,7 +57,7 @@ begin
         from expired e
        where g.organization_id = p_organization and g.id = e.id
     )
-    select array_agg(row(p_organization, p_token_type, 'expire', 'available', 'expired', e.remaining, null, e.id, 'time', v_event_at, null)::tollgate.movement order by e.id)
+    select array_agg(row(p_organization, p_token_type, 'expire', 'available', 'expired', e.remaining, null, e.id, 'time', v_event_at, null, 0)::tollgate.movement order by e.id)
       into v_movements
       from expired e;
     perform tollgate.post_movements(v_movements);

@@ -67,6 +67,6 @@ begin
   insert into tollgate.hold_steps (organization_id, hold_id, verb, key, asked, amount, available, created_at)
   values (p_organization, p_hold, p_verb, p_key, p_amount, p_amount, available, p_now);
   perform tollgate.post_movements(array[
-    row(p_organization, v_hold.token_type, 'hold', 'available', 'held', p_amount, p_hold, null, p_actor, p_now, v_hold.expires_at)::tollgate.movement]);
+    row(p_organization, v_hold.token_type, 'hold', 'available', 'held', p_amount, p_hold, null, p_actor, p_now, v_hold.expires_at, 0)::tollgate.movement]);
 end
 $$;

@@ -9,6 +9,7 @@ import { elapse } from '../support/elapse.ts';
 import { addGrant, grantsOf } from '../support/grant.ts';
 import { type Holder, holderOf } from '../support/holder.ts';
 import { expectInvariants } from '../support/invariants.ts';
+import { newOperator } from '../support/operator.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
 
 let database: TestDatabase;
@@ -460,9 +461,15 @@ describe('refusals, in their order', () => {
     await holder.release('released');
     await elapse(database.superuser, organization.organizationId, '61 seconds');
     const nobody = holderOf(database.api, { ...organization, principal: 'user:nobody' });
+    const operator = await newOperator(database);
+    await operator.suspend(organization.organizationId);
     const outcomes = [
       await nobody.grow('nothing', '', 0),
       await holder.grow('nothing', '', 0),
+      await holder.grow('job', '', 0),
+    ].map(({ outcome }) => outcome);
+    await operator.resume(organization.organizationId);
+    for (const growth of [
       await holder.grow('job', '', 0),
       await holder.grow('captured', '', 0),
       await holder.grow('open', 'a', 2),
@@ -470,7 +477,8 @@ describe('refusals, in their order', () => {
       await holder.grow('released', 'b', 0),
       await holder.grow('lapsed', 'b', 0),
       await holder.grow('open', 'b', 0),
-    ].map(({ outcome }) => outcome);
+    ])
+      outcomes.push(growth.outcome);
     await database.superuser.query(`update organizations set plan = 'starter' where id = $1`, [
       organization.organizationId,
     ]);

@@ -237,7 +237,7 @@ describe('refusals of a hold', () => {
   it('organization_unknown, for callers that name no principal', async () => {
     const { rows } = await database.superuser.query(
       `select outcome from tollgate.place_holds(array['nowhere'], array['h'], array['generate_leads'], array[null], array[1::bigint],
-         array[interval '1 minute'], array['key:x'], array[null], array[null], true)`,
+         array[interval '1 minute'], array['key:x'], array[null], array[null], 'hold')`,
     );
     expect(rows).toEqual([{ outcome: 'organization_unknown' }]);
   });
@@ -267,11 +267,13 @@ describe('refusals of a hold', () => {
   });
 
   it('every refusal of the closed list is tested here', () => {
-    // limit_reached: planRules.test.ts.
+    // limit_reached: planRules.test.ts; organization_suspended: suspension.test.ts; too_many_holds: caps.test.ts.
     const tested = [
       ...faults.map(({ refusal }) => refusal),
       'organization_unknown',
+      'organization_suspended',
       'feature_not_available',
+      'too_many_holds',
       'limit_reached',
     ];
     expect(tested.toSorted()).toEqual([...HOLD_REFUSALS].toSorted());

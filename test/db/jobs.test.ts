@@ -23,6 +23,7 @@ import { elapse } from '../support/elapse.ts';
 import { addGrant } from '../support/grant.ts';
 import { holderOf } from '../support/holder.ts';
 import { expectInvariants } from '../support/invariants.ts';
+import { newOperator } from '../support/operator.ts';
 import { balanceOf, createOrganization, type TestOrganization } from '../support/organization.ts';
 
 let database: TestDatabase;
@@ -225,6 +226,10 @@ describe('admission', () => {
         admitJob(database.api, admissionOf(organization, 'other', { idempotencyKey: 'key-job-1' })),
       change: { input: { prompt: 'Another' } },
     },
+    {
+      refusal: 'organization_suspended',
+      arrange: async ({ organizationId }) => (await newOperator(database)).suspend(organizationId),
+    },
     { refusal: 'feature_unknown', change: { feature: 'paint_a_picture' } },
     { refusal: 'id_invalid', change: { jobId: 'again:job-1' } },
     {
@@ -248,6 +253,20 @@ describe('admission', () => {
       refusal: 'feature_not_available',
       arrange: ({ organizationId }) =>
         database.superuser.query(`update organizations set plan = 'starter' where id = $1`, [organizationId]),
+    },
+    {
+      refusal: 'too_many_jobs',
+      arrange: async (organization) => {
+        await (await newOperator(database)).cap(organization.organizationId, { jobs: 1, holds: 1 });
+        await admitJob(database.api, admissionOf(organization, 'other'));
+      },
+    },
+    {
+      refusal: 'too_many_holds',
+      arrange: async (organization) => {
+        await (await newOperator(database)).cap(organization.organizationId, { holds: 1 });
+        await holderOf(database.api, organization).hold('other', 1);
+      },
     },
     {
       refusal: 'limit_reached',

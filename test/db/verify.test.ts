@@ -121,7 +121,7 @@ const HOLD = (id: string) => `organization_id = 'org-a' and id = '${id}'`;
 const post = (...movements: string[]) => `
   select set_config('tollgate.organizations', 'org-a', true);
   select tollgate.post_movements(array[${movements
-    .map((movement) => `row('org-a', 'lead_generation', ${movement}, 'planted', now(), null)`)
+    .map((movement) => `row('org-a', 'lead_generation', ${movement}, 'planted', now(), null, 0)`)
     .join(', ')}]::tollgate.movement[])`;
 
 /** Each corruption, and exactly the checks that must find it. */
@@ -182,7 +182,24 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
   {
     corruption: 'a hold that was released without an entry',
     sql: `update tollgate.holds set state = 'released', ended_at = now() where ${HOLD('open')}`,
-    finds: ['I2 held', 'I4 one end', 'I6 grants'],
+    finds: ['I2 held', 'I2 open holds', 'I4 one end', 'I6 grants'],
+  },
+  {
+    corruption: 'an open hold that the balance does not count',
+    sql: `update tollgate.balances set open_holds = open_holds - 1 where ${BALANCE}`,
+    finds: ['I2 open holds'],
+  },
+  {
+    corruption: 'a balance that forgot the suspension',
+    sql: `insert into tollgate.suspensions (organization_id, since, reason, actor) values ('org-a', now(), 'planted', 'operator:planted');
+          update tollgate.balances set is_suspended = true where organization_id = 'org-a' and token_type <> 'forecast'`,
+    finds: ['admission'],
+  },
+  {
+    corruption: 'a balance with a cap of its own',
+    sql: `insert into tollgate.organization_rules as r (organization_id, most_open_holds) values ('org-a', 7)
+          on conflict (organization_id) do update set most_open_holds = 7`,
+    finds: ['admission'],
   },
   {
     corruption: 'a refund that the usage log lost',

@@ -59,6 +59,7 @@ test('a second start in the same folder has the same URLs, key and data', async 
   const second = await start({ stateDirectory });
   expect(second.urls).toEqual(first.urls);
   expect(first.developmentKey.isNew).toBe(true);
+  expect(second.operatorCredential).toBe(first.operatorCredential);
   expect(second.developmentKey).toEqual({ secret: first.developmentKey.secret, isNew: false });
   expect(await query(second.urls.databases.superuser!, 'select name from public.organizations')).toEqual([
     { name: 'Changed' },

@@ -18,6 +18,7 @@ test('npm start says what to try, a second one in the folder is told of it, and 
   expect(pid).toBe(started.pid);
   for (const url of [urls.api, urls.temporalUi!, urls.databases.owner]) expect(output()).toContain(url);
   expect(output()).toMatch(/Development key +tg_live_/);
+  expect(output()).toMatch(/Operator +tg_op_/);
   expect(output()).toContain(`curl -s '${urls.api}/api/v1/jobs`);
 
   const parts = childrenOf(pid);

@@ -1,0 +1,42 @@
+import type { Pool } from 'pg';
+import { call } from './faults.ts';
+
+/** An operator's act upon an organization: `actor` is his principal, and `reason` what he says it is for. */
+export interface OperatorAct {
+  actor: string;
+  organizationId: string;
+  reason: string;
+  requestId: string | null;
+}
+
+export type OperatorRefusal = 'not_an_operator' | 'organization_unknown';
+
+/** Admits nothing new for an organization, until it is resumed. See migrations/functions/suspend_organization.sql. */
+export async function suspendOrganization(
+  pool: Pool,
+  { actor, organizationId, reason, requestId }: OperatorAct,
+): Promise<{ outcome: 'suspended'; suspendedSince: Date } | { outcome: OperatorRefusal }> {
+  const { rows } = await call(() =>
+    pool.query(
+      'select s.outcome, s.suspended_since as "suspendedSince" from tollgate.suspend_organization($1, $2, $3, $4) s',
+      [actor, organizationId, reason, requestId],
+    ),
+  );
+  return rows[0];
+}
+
+/** Serves it again. See migrations/functions/resume_organization.sql. */
+export async function resumeOrganization(
+  pool: Pool,
+  { actor, organizationId, reason, requestId }: OperatorAct,
+): Promise<{ outcome: 'resumed' | OperatorRefusal }> {
+  const { rows } = await call(() =>
+    pool.query('select tollgate.resume_organization($1, $2, $3, $4) as outcome', [
+      actor,
+      organizationId,
+      reason,
+      requestId,
+    ]),
+  );
+  return rows[0];
+}
