@@ -98,6 +98,8 @@ export const workerConfig = common.extend({
   ORPHAN_SWEEP_INTERVAL_MS: milliseconds.min(1_000).default(15_000),
   /** How often new entries of the ledger are sealed. */
   LEDGER_SEAL_INTERVAL_MS: milliseconds.min(1_000).default(60_000),
+  /** How often prompts, results and idempotency records that are no longer kept are looked for. */
+  RETENTION_INTERVAL_MS: milliseconds.min(1_000).default(3_600_000),
   /** How long events of the outbox stay that every subscriber has been given. */
   OUTBOX_RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(30),
   AI_BASE_URL: httpUrl,

@@ -6,24 +6,35 @@ import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
 import type { Coalescer } from '../db/coalescer.ts';
+import type { Credentials } from '../db/credentials.ts';
 import type { JobWaiters } from './jobWaiters.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
 import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import { createRateLimits, type RateLimitConfig } from './rateLimits.ts';
 import type { ApiEnv } from './requestContext.ts';
+import { adjustmentRoutes } from './routes/adjustments.ts';
+import { auditRoutes } from './routes/auditLog.ts';
 import { balanceRoutes } from './routes/balances.ts';
 import { capRoutes } from './routes/caps.ts';
 import { chargeRoutes } from './routes/charges.ts';
+import { docsRoutes } from './routes/docs.ts';
 import { healthRoutes } from './routes/health.ts';
 import { holdStepRoutes } from './routes/holdSteps.ts';
 import { holdRoutes } from './routes/holds.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { keyRoutes } from './routes/keys.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
+import { limitRoutes } from './routes/limits.ts';
+import { memberRoutes } from './routes/members.ts';
+import { organizationRoutes } from './routes/organizations.ts';
 import { quoteRoutes } from './routes/quotes.ts';
+import { retentionRoutes } from './routes/retention.ts';
+import { settingRoutes } from './routes/settings.ts';
 import { statementRoutes } from './routes/statements.ts';
 import { suspensionRoutes } from './routes/suspensions.ts';
 import { tokenRoutes } from './routes/tokens.ts';
+import { usageRoutes } from './routes/usage.ts';
 import { createRowQueue } from './rowQueue.ts';
 import type { Sessions } from './sessions.ts';
 import { troubleOf } from './troubleOf.ts';
@@ -33,6 +44,7 @@ export interface AppDependencies {
   /** Over the same database as the pool: what many callers ask for at once goes through it. */
   ledger: Coalescer;
   sessions: Sessions;
+  credentials: Credentials;
   workflows: JobWorkflows;
   waiters: JobWaiters;
   config: RateLimitConfig & Pick<ApiConfig, 'ADMISSION_HOLD_MS' | 'JOB_TIME_BUDGET_MS' | 'LEDGER_SIGNING_KEY'>;
@@ -46,6 +58,7 @@ export function createApp({
   pool,
   ledger,
   sessions,
+  credentials,
   workflows,
   waiters,
   config,
@@ -59,7 +72,8 @@ export function createApp({
   app.use(secureHeaders());
   app.use(async (c, next) => {
     await next();
-    c.header('Cache-Control', 'no-store');
+    // What is one organization's is nobody else's to keep. What is everybody's says so itself.
+    if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
     // Whoever keeps the connection must not send the next request to a process that ends.
     if (isDraining()) c.header('Connection', 'close');
   });
@@ -70,7 +84,7 @@ export function createApp({
     }),
   );
 
-  const authentication = { pool, sessions, log, limits: createRateLimits(config) };
+  const authentication = { pool, sessions, credentials, log, limits: createRateLimits(config) };
   app.route('/', healthRoutes(authentication, { workflows, isDraining }));
   const bounds = { holdLifetimeMs: config.ADMISSION_HOLD_MS, timeBudgetMs: config.JOB_TIME_BUDGET_MS };
   app.route('/', jobRoutes({ ...authentication, workflows, waiters, bounds }));
@@ -83,8 +97,18 @@ export function createApp({
   app.route('/', balanceRoutes(authentication));
   app.route('/', ledgerRoutes(authentication, config.LEDGER_SIGNING_KEY));
   app.route('/', statementRoutes(authentication));
+  app.route('/', keyRoutes(authentication));
+  app.route('/', limitRoutes(authentication));
+  app.route('/', settingRoutes(authentication));
+  app.route('/', organizationRoutes(authentication));
+  app.route('/', memberRoutes(authentication));
+  app.route('/', adjustmentRoutes(authentication));
+  app.route('/', auditRoutes(authentication));
   app.route('/', suspensionRoutes(authentication));
   app.route('/', capRoutes(authentication));
+  app.route('/', usageRoutes(authentication));
+  app.route('/', retentionRoutes(authentication));
+  app.route('/', docsRoutes(authentication));
 
   app.notFound((c) => problemReply(c, 'route_not_found'));
   app.onError((error, c) => problemReply(c, troubleOf(error, log, c.get('requestId'))));

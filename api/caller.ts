@@ -1,4 +1,4 @@
-import type { ApiKey } from '../db/apiKeys.ts';
+import type { ApiKey } from '../db/credentials.ts';
 import type { KeyScope } from '../domain/keyScopes.ts';
 
 /** Whoever makes a request: an app by its key, which belongs to one organization, a signed-in user, or an operator. */

@@ -9,7 +9,8 @@ export function writeHoldCursor(list: ListOf, { expiresAt, id }: HoldPosition): 
 /** Null for what is not a cursor of this list. */
 export function readHoldCursor(list: ListOf, cursor: string): HoldPosition | null {
   const [expiresAt = '', id = ''] = readCursor(list, cursor, 2) ?? [];
-  const isPosition = INSTANT.test(expiresAt) && !Number.isNaN(Date.parse(expiresAt)) && HOLD_ID_PATTERN.test(id);
+  const isPosition =
+    INSTANT.test(expiresAt) && !Number.isNaN(Date.parse(expiresAt)) && (id === '' || HOLD_ID_PATTERN.test(id));
   return isPosition ? { expiresAt, id } : null;
 }
 

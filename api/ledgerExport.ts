@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { ExportFormat, LedgerHead } from '../contract/ledger.ts';
 import { entriesBetween, type LedgerEntry, ledgerHeads } from '../db/ledger.ts';
+import { csvLine, jsonLine } from './fileLine.ts';
 
 const ENTRIES_PER_PAGE = 1_000;
 
@@ -48,22 +49,4 @@ export async function* exportLedger({
     }
   }
   if (format === 'jsonl') yield heads.map((head) => jsonLine({ head: signHead(head) })).join('');
-}
-
-function jsonLine(value: unknown): string {
-  return `${JSON.stringify(value)}\n`;
-}
-
-/**
- * RFC 4180. A text that a spreadsheet would take for a formula gets an apostrophe in front, and one that begins with an
- * apostrophe another, so that removing one gives back what was there. Numbers of the ledger are never negative, and ids of
- * ours are letters, digits, _ and -: but one may begin with -, and an actor carries names that others chose (roles of SQL).
- */
-function csvLine(fields: readonly (string | number | null)[]): string {
-  return `${fields.map((field) => csvField(field === null ? '' : String(field))).join(',')}\r\n`;
-}
-
-function csvField(text: string): string {
-  const plain = /^['=+\-@\t\r\n]/.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
 }

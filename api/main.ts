@@ -3,6 +3,8 @@ import type { Pool } from 'pg';
 import { type Logger, pino } from 'pino';
 import { apiConfig, ConfigurationError, readConfig } from '../config.ts';
 import { createCoalescer } from '../db/coalescer.ts';
+import { createCredentials } from '../db/credentials.ts';
+import { createKeyUse } from '../db/keyUse.ts';
 import { createPool } from '../db/pool.ts';
 import { createApp } from './app.ts';
 import { databaseCondition } from './databaseCondition.ts';
@@ -45,11 +47,15 @@ async function main(): Promise<void> {
   });
   const waiters = createJobWaiters({ pool, log });
   const ledger = createCoalescer(pool);
+  const keyUse = createKeyUse(pool, {
+    onError: (error) => log.warn({ err: error }, 'when keys were used could not be noted'),
+  });
   let isDraining = false;
   const app = createApp({
     pool,
     ledger,
     sessions: createSessions(config),
+    credentials: createCredentials(pool, keyUse),
     workflows,
     waiters,
     config,
@@ -68,6 +74,7 @@ async function main(): Promise<void> {
   await server.close(DRAIN_MS);
   // After the requests: one that was taken is still answered. Whose connection was cut just now has nobody to tell.
   await ledger.close();
+  await keyUse.flush().catch((error) => log.warn({ err: error }, 'when keys were last used could not be noted'));
   await Promise.all([pool.end(), workflows.close()]);
   log.info('the API has drained');
   process.exit(0);

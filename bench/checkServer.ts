@@ -14,6 +14,8 @@ import { createSessions } from '../api/sessions.ts';
 import { apiConfig, readConfig } from '../config.ts';
 import { checkBalance, tokenRequest } from '../contract/tokens.ts';
 import { createCoalescer } from '../db/coalescer.ts';
+import { createCredentials } from '../db/credentials.ts';
+import { createKeyUse } from '../db/keyUse.ts';
 import { createPool } from '../db/pool.ts';
 
 /**
@@ -32,11 +34,13 @@ if (import.meta.main) {
   const log = pino({ level: config.LOG_LEVEL });
   const pool = createPool({ url: config.DATABASE_URL, applicationName: 'tollgate-bench' });
   const sessions = createSessions(config);
+  const credentials = createCredentials(pool, createKeyUse(pool, { onError: (error) => log.warn({ err: error }) }));
   const workflows = createJobWorkflows({ address: config.TEMPORAL_ADDRESS, namespace: 'default', taskQueue: 'none' });
   const app = createApp({
     pool,
     ledger: createCoalescer(pool),
     sessions,
+    credentials,
     workflows,
     waiters: createJobWaiters({ pool, log }),
     config: { ...config, ...UNREACHED },
@@ -45,7 +49,10 @@ if (import.meta.main) {
   });
   app.post(
     FOIL_PATH,
-    authenticated({ pool, sessions, log, limits: createRateLimits({ ...config, ...UNREACHED }) }, checkBalance),
+    authenticated(
+      { pool, sessions, credentials, log, limits: createRateLimits({ ...config, ...UNREACHED }) },
+      checkBalance,
+    ),
     optionalIdempotencyKey,
     jsonBody,
     async (c) => {

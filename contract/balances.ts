@@ -16,44 +16,50 @@ export const balanceQuery = z.strictObject({
 });
 
 /** Tokens with a source that are neither used, held nor gone. */
-export const liveGrant = z.strictObject({
-  id: z.int(),
-  source: z.string(),
-  priority: z.int(),
-  isPaid: z.boolean(),
-  amount: tokenAmount,
-  remaining: tokenAmount,
-  expiresAt: z.nullable(instant),
-  createdAt: instant,
-});
+export const liveGrant = z
+  .strictObject({
+    id: z.int(),
+    source: z.string(),
+    priority: z.int(),
+    isPaid: z.boolean(),
+    amount: tokenAmount,
+    remaining: tokenAmount,
+    expiresAt: z.nullable(instant),
+    createdAt: instant,
+  })
+  .meta({ id: 'LiveGrant' });
 
 /**
  * Answer without `at`. Amounts are whole tokens; `used` and `allocated` are those of the period that runs until
  * `refreshDate`. `grants` stand in the order in which they are used up; what remains of them adds up to `available`.
  */
-export const balanceList = z.strictObject({
-  balances: z.array(
-    z.strictObject({
-      tokenType: z.string(),
-      available: tokenAmount,
-      held: tokenAmount,
-      owed: tokenAmount,
-      allocated: tokenAmount,
-      used: z.int(),
-      refreshDate: instant,
-      grants: z.array(liveGrant),
-    }),
-  ),
-});
+export const balanceList = z
+  .strictObject({
+    balances: z.array(
+      z.strictObject({
+        tokenType: z.string(),
+        available: tokenAmount,
+        held: tokenAmount,
+        owed: tokenAmount,
+        allocated: tokenAmount,
+        used: z.int(),
+        refreshDate: instant,
+        grants: z.array(liveGrant),
+      }),
+    ),
+  })
+  .meta({ id: 'BalanceList' });
 export type BalanceList = z.infer<typeof balanceList>;
 
 /** Answer with `at`: what the ledger says was so then. Zeros before the first entry. */
-export const pastBalanceList = z.strictObject({
-  at: instant,
-  balances: z.array(
-    z.strictObject({ tokenType: z.string(), available: tokenAmount, held: tokenAmount, owed: tokenAmount }),
-  ),
-});
+export const pastBalanceList = z
+  .strictObject({
+    at: instant,
+    balances: z.array(
+      z.strictObject({ tokenType: z.string(), available: tokenAmount, held: tokenAmount, owed: tokenAmount }),
+    ),
+  })
+  .meta({ id: 'PastBalanceList' });
 export type PastBalanceList = z.infer<typeof pastBalanceList>;
 
 export const getBalances = operation({

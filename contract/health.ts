@@ -2,17 +2,19 @@ import { z } from 'zod';
 import { operation } from './operation.ts';
 
 /** The process answers. */
-export const liveness = z.strictObject({ status: z.literal('alive') });
+export const liveness = z.strictObject({ status: z.literal('alive') }).meta({ id: 'Liveness' });
 export type Liveness = z.infer<typeof liveness>;
 
 /** Whether this process can take requests, with each part that it depends on. Only Temporal may be away. */
-export const readiness = z.strictObject({
-  status: z.enum(['ready', 'not_ready', 'draining']),
-  database: z.enum(['reachable', 'unreachable']),
-  /** Whether the prices in the database are those of this code. */
-  catalogue: z.enum(['matches', 'differs', 'unknown']),
-  temporal: z.enum(['reachable', 'unreachable']),
-});
+export const readiness = z
+  .strictObject({
+    status: z.enum(['ready', 'not_ready', 'draining']),
+    database: z.enum(['reachable', 'unreachable']),
+    /** Whether the prices in the database are those of this code. */
+    catalogue: z.enum(['matches', 'differs', 'unknown']),
+    temporal: z.enum(['reachable', 'unreachable']),
+  })
+  .meta({ id: 'Readiness' });
 export type Readiness = z.infer<typeof readiness>;
 
 export const getLiveness = operation({

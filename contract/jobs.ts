@@ -29,40 +29,51 @@ const instant = z.iso.datetime({ offset: false });
 const tokenAmount = z.int().nonnegative();
 
 /** The 202 answer to a new job. A repeat of the request gets the same bytes, whatever has become of the job since. */
-export const admittedJob = z.strictObject({
-  id: z.string(),
-  feature: z.enum(FEATURES),
-  state: z.literal('admitted'),
-  tokenType: z.enum(TOKEN_TYPES),
-  tokens: tokenAmount,
-  createdAt: instant,
-  /** Until when the tokens stay set aside if the work does not begin. */
-  holdExpiresAt: instant,
-  links,
-});
+export const admittedJob = z
+  .strictObject({
+    id: z.string(),
+    feature: z.enum(FEATURES),
+    state: z.literal('admitted'),
+    tokenType: z.enum(TOKEN_TYPES),
+    tokens: tokenAmount,
+    createdAt: instant,
+    /** Until when the tokens stay set aside if the work does not begin. */
+    holdExpiresAt: instant,
+    links,
+  })
+  .meta({ id: 'AdmittedJob' });
 export type AdmittedJob = z.infer<typeof admittedJob>;
 
-/** A job. `result` and `usage` are there only once it is charged; `end` says why it ended without a charge. */
-export const job = z.strictObject({
-  id: z.string(),
-  feature: z.enum(FEATURES),
-  state: z.enum(JOB_STATES),
-  tokenType: z.enum(TOKEN_TYPES),
-  tokens: tokenAmount,
-  debt: tokenAmount,
-  result: z.unknown(),
-  usage: z.unknown(),
-  end: z.nullable(z.strictObject({ code: z.string(), message: z.string() })),
-  createdAt: instant,
-  beganAt: z.nullable(instant),
-  cancelRequestedAt: z.nullable(instant),
-  endedAt: z.nullable(instant),
-  links,
-});
+/**
+ * A job. `result` and `usage` are there only once it is charged; `end` says why it ended without a charge. `inputErasedAt`,
+ * `resultErasedAt`: when the organization's retention erased what it was asked, or what it answered: `result` is null then.
+ */
+export const job = z
+  .strictObject({
+    id: z.string(),
+    feature: z.enum(FEATURES),
+    state: z.enum(JOB_STATES),
+    tokenType: z.enum(TOKEN_TYPES),
+    tokens: tokenAmount,
+    debt: tokenAmount,
+    result: z.unknown(),
+    usage: z.unknown(),
+    end: z.nullable(z.strictObject({ code: z.string(), message: z.string() })),
+    createdAt: instant,
+    beganAt: z.nullable(instant),
+    cancelRequestedAt: z.nullable(instant),
+    endedAt: z.nullable(instant),
+    inputErasedAt: z.nullable(instant),
+    resultErasedAt: z.nullable(instant),
+    links,
+  })
+  .meta({ id: 'Job' });
 export type Job = z.infer<typeof job>;
 
 /** Newest first. `nextCursor` is null on the last page. */
-export const jobList = z.strictObject({ jobs: z.array(job), nextCursor: z.nullable(z.string()) });
+export const jobList = z
+  .strictObject({ jobs: z.array(job), nextCursor: z.nullable(z.string()) })
+  .meta({ id: 'JobList' });
 export type JobList = z.infer<typeof jobList>;
 
 const LONGEST_WAIT_S = 30;
@@ -124,6 +135,8 @@ export function writeJob(present: {
   beganAt: Date | null;
   cancelRequestedAt: Date | null;
   endedAt: Date | null;
+  inputErasedAt: Date | null;
+  resultErasedAt: Date | null;
 }): Job {
   const { id, feature, state, tokenType, tokens, debt, endCode } = present;
   return {
@@ -140,6 +153,8 @@ export function writeJob(present: {
     beganAt: present.beganAt?.toISOString() ?? null,
     cancelRequestedAt: present.cancelRequestedAt?.toISOString() ?? null,
     endedAt: present.endedAt?.toISOString() ?? null,
+    inputErasedAt: present.inputErasedAt?.toISOString() ?? null,
+    resultErasedAt: present.resultErasedAt?.toISOString() ?? null,
     links: jobLinks(id),
   };
 }

@@ -13,28 +13,32 @@ const instant = z.iso.datetime({ offset: false });
  * without gaps per organization and token type. Instants have microseconds. `sealNumber`: the seal that covers it; null:
  * not sealed yet.
  */
-export const ledgerEntry = z.strictObject({
-  organizationId: z.string(),
-  tokenType: z.string(),
-  entryNumber: z.int().positive(),
-  kind: z.string(),
-  from: z.string(),
-  to: z.string(),
-  amount: z.int().positive(),
-  availableAfter: tokenAmount,
-  heldAfter: tokenAmount,
-  owedAfter: tokenAmount,
-  holdId: z.nullable(z.string()),
-  grantId: z.nullable(z.int()),
-  actor: z.string(),
-  effectiveAt: instant,
-  createdAt: instant,
-  sealNumber: z.nullable(z.int()),
-});
+export const ledgerEntry = z
+  .strictObject({
+    organizationId: z.string(),
+    tokenType: z.string(),
+    entryNumber: z.int().positive(),
+    kind: z.string(),
+    from: z.string(),
+    to: z.string(),
+    amount: z.int().positive(),
+    availableAfter: tokenAmount,
+    heldAfter: tokenAmount,
+    owedAfter: tokenAmount,
+    holdId: z.nullable(z.string()),
+    grantId: z.nullable(z.int()),
+    actor: z.string(),
+    effectiveAt: instant,
+    createdAt: instant,
+    sealNumber: z.nullable(z.int()),
+  })
+  .meta({ id: 'LedgerEntry' });
 export type LedgerEntry = z.infer<typeof ledgerEntry>;
 
 /** `nextCursor` is null on the last page. */
-export const ledgerPage = z.strictObject({ entries: z.array(ledgerEntry), nextCursor: z.nullable(z.string()) });
+export const ledgerPage = z
+  .strictObject({ entries: z.array(ledgerEntry), nextCursor: z.nullable(z.string()) })
+  .meta({ id: 'LedgerPage' });
 export type LedgerPage = z.infer<typeof ledgerPage>;
 
 /** A cursor belongs to the list that gave it: the same organization, `tokenType` and `order`. */
@@ -48,19 +52,21 @@ export const ledgerQuery = z.strictObject({
  * How far a ledger is sealed: the hash of the last seal, over every entry up to `lastEntry`. The signature is Ed25519 over
  * the text of docs/guides/LEDGER.md, in base64; `publicKey` is a PEM. Where no key is configured: isSigned false, and nulls.
  */
-export const ledgerHead = z.strictObject({
-  organizationId: z.string(),
-  tokenType: z.string(),
-  sealNumber: tokenAmount,
-  lastEntry: tokenAmount,
-  hash: z.string().regex(/^[0-9a-f]{64}$/),
-  isSigned: z.boolean(),
-  signature: z.nullable(z.string()),
-  publicKey: z.nullable(z.string()),
-});
+export const ledgerHead = z
+  .strictObject({
+    organizationId: z.string(),
+    tokenType: z.string(),
+    sealNumber: tokenAmount,
+    lastEntry: tokenAmount,
+    hash: z.string().regex(/^[0-9a-f]{64}$/),
+    isSigned: z.boolean(),
+    signature: z.nullable(z.string()),
+    publicKey: z.nullable(z.string()),
+  })
+  .meta({ id: 'LedgerHead' });
 export type LedgerHead = z.infer<typeof ledgerHead>;
 
-export const ledgerHeadList = z.strictObject({ heads: z.array(ledgerHead) });
+export const ledgerHeadList = z.strictObject({ heads: z.array(ledgerHead) }).meta({ id: 'LedgerHeadList' });
 export type LedgerHeadList = z.infer<typeof ledgerHeadList>;
 
 export const ledgerHeadQuery = z.strictObject({ tokenType: z.enum(TOKEN_TYPES).optional() });

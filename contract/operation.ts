@@ -69,23 +69,38 @@ export function operation<const Of extends Operation>(of: Of): Of {
   return of;
 }
 
+/** Whether one object is taken as a body; where every answer is by row, only an array is. */
+export function takesOneObject({ body, answers }: Operation): boolean {
+  return body !== undefined && Object.values(answers).some(({ schema }) => schema !== undefined);
+}
+
 /** Every problem that an operation may be answered with, in the order of the catalogue's statuses. */
-export function problemsOf({ access, idempotencyKey, query, body, problems, path }: Operation): ProblemCode[] {
+export function problemsOf(operation: Operation): ProblemCode[] {
+  const { access, idempotencyKey, query, body, problems, path } = operation;
   const codes = new Set<ProblemCode>(problems);
   const add = (...more: ProblemCode[]) => {
     for (const code of more) codes.add(code);
   };
   if (path.startsWith('/api/')) add('internal_error', 'rate_limited');
-  if (access !== 'anyone') add('unauthorized', 'database_unavailable', 'not_your_organization');
+  if (access !== 'anyone') add('unauthorized', 'database_unavailable');
+  // Operators are of no organization, and of all.
+  if (access !== 'anyone' && access !== 'operators') add('not_your_organization');
   if (access === 'operators') add('operators_only');
   if (access !== 'anyone' && access !== 'operators') add('scope_missing', 'sign_in_unavailable');
   if (access !== 'anyone' && access !== 'operators' && access.role === 'admin') add('admins_only');
   if (access !== 'anyone' && (access === 'operators' || access.operators)) add('operator_reason_missing');
+  // Whoever else names one that is not his learns nothing of it.
+  if (path.includes('{organizationId}') && access !== 'anyone' && (access === 'operators' || access.operators)) {
+    add('organization_not_found');
+  }
   if (query !== undefined) add('invalid_request');
   if (body !== undefined) {
     add('malformed_json', 'invalid_request', 'unsupported_media_type', 'payload_too_large', 'request_timeout');
   }
-  if (body?.rows !== undefined) add('idempotency_key_not_taken');
+  // Where nothing moves, a key says nothing, and is no mistake.
+  if (body?.rows !== undefined && (idempotencyKey !== undefined || !takesOneObject(operation))) {
+    add('idempotency_key_not_taken');
+  }
   if (idempotencyKey === 'required') add('idempotency_key_missing');
   if (idempotencyKey !== undefined) add('idempotency_key_invalid', 'idempotency_key_reused');
   return [...codes];

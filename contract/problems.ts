@@ -107,6 +107,31 @@ export const PROBLEMS = {
     title: 'There is no such charge',
     detail: 'Check the id of the charge, and that your organization is the one that was charged.',
   },
+  key_not_found: {
+    status: 404,
+    title: 'There is no such API key',
+    detail: 'Check the id of the key, and that it belongs to the organization of the address.',
+  },
+  limit_not_found: {
+    status: 404,
+    title: 'There is no such limit',
+    detail: 'List the limits to see which there are. Nothing was changed.',
+  },
+  usage_not_found: {
+    status: 404,
+    title: 'There is no such line in the usage log',
+    detail: 'Check the id of the line, and that your organization is the one that was charged.',
+  },
+  member_not_found: {
+    status: 404,
+    title: 'There is no such member',
+    detail: 'Check the id of the user, and that the organization is the one that he belongs to.',
+  },
+  adjustment_not_found: {
+    status: 404,
+    title: 'There is no such adjustment',
+    detail: 'Check the id of the adjustment, and that the organization is the one whose balance it moved.',
+  },
   route_not_found: {
     status: 404,
     title: 'There is nothing at this address',
@@ -141,6 +166,43 @@ export const PROBLEMS = {
     status: 409,
     title: 'More was to be given back than was charged',
     detail: 'Give back at most what is left of the charge, or leave `tokens` out to give all of that back.',
+  },
+  key_already_ended: {
+    status: 409,
+    title: 'The API key has ended',
+    detail: 'It is revoked, or its time is over. Make a new key instead.',
+  },
+  too_many_limits: {
+    status: 409,
+    title: 'There are too many limits',
+    detail:
+      'Lift limits that are not needed: 1,000 for a token type are the most. One for `*` counts for each by itself.',
+  },
+  organization_exists: {
+    status: 409,
+    title: 'There is an organization with this id',
+    detail: 'Choose another id, or leave it out to be given one. Nothing was changed.',
+  },
+  member_elsewhere: {
+    status: 409,
+    title: 'The user belongs to another organization',
+    detail: 'A user belongs to one organization: he has to leave the other one first. Nothing was changed.',
+  },
+  last_admin: {
+    status: 409,
+    title: 'This is the last admin',
+    detail: 'Make another member an admin first. Nothing was changed.',
+  },
+  app_table_refused: {
+    status: 409,
+    title: 'The own table of the app refuses this row',
+    detail:
+      'The table of organizations or users belongs to your app, and asks for more than Tollgate knows, or still needs what was to go. Make this change there. Nothing was changed here.',
+  },
+  balance_too_large: {
+    status: 409,
+    title: 'The balance would become too large',
+    detail: 'A balance holds at most 1,000,000,000,000,000 tokens. Nothing was changed.',
   },
   payload_too_large: {
     status: 413,
@@ -216,25 +278,27 @@ export const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 
 /** Where in the request, as `input.goals.0.name` or the name of a query parameter (empty: the whole of it), and what is wrong there. */
-export const fieldError = z.strictObject({ path: z.string(), message: z.string() });
+export const fieldError = z.strictObject({ path: z.string(), message: z.string() }).meta({ id: 'FieldError' });
 export type FieldError = z.infer<typeof fieldError>;
 
 /** RFC 9457 problem details. Amounts are whole tokens. */
-export const problem = z.strictObject({
-  type: z.string(),
-  title: z.string(),
-  status: z.int(),
-  code: z.enum(PROBLEM_CODES),
-  detail: z.string(),
-  requestId: z.string(),
-  errors: z.array(fieldError).optional(),
-  /** Of scope_missing: the scope that the key lacks. */
-  scope: z.string().optional(),
-  /** Of tokens_insufficient: what was asked for, what can be spent now, and which tokens these are. */
-  required: z.int().optional(),
-  available: z.int().optional(),
-  tokenType: z.string().optional(),
-});
+export const problem = z
+  .strictObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.enum(PROBLEM_CODES),
+    detail: z.string(),
+    requestId: z.string(),
+    errors: z.array(fieldError).optional(),
+    /** Of scope_missing: the scope that the key lacks. */
+    scope: z.string().optional(),
+    /** Of tokens_insufficient: what was asked for, what can be spent now, and which tokens these are. */
+    required: z.int().optional(),
+    available: z.int().optional(),
+    tokenType: z.string().optional(),
+  })
+  .meta({ id: 'Problem' });
 export type Problem = z.infer<typeof problem>;
 
 /** What a code's answer may carry beyond the catalogue's own words. */

@@ -21,7 +21,8 @@ export const quoteRequest = z
   .refine(({ feature, quantity = 1 }) => Number.isSafeInteger(TOKEN_COSTS[feature] * quantity), {
     path: ['quantity'],
     message: 'is too large',
-  });
+  })
+  .meta({ id: 'QuoteRequest' });
 export type QuoteRequest = z.infer<typeof quoteRequest>;
 
 /**
@@ -29,24 +30,26 @@ export type QuoteRequest = z.infer<typeof quoteRequest>;
  * paid with, by the plan perhaps another than the feature's own. `grants`: what it would burn, in order. Nothing was moved and
  * nothing reserved: the next call may find it otherwise.
  */
-export const quote = z.strictObject({
-  feature: z.enum(FEATURES),
-  outcome: z.enum(['held', 'feature_not_available', 'too_many_holds', 'limit_reached', 'tokens_insufficient']),
-  sufficient: z.boolean(),
-  tokenType: z.enum(TOKEN_TYPES),
-  tokens: z.int().positive(),
-  available: z.int().nonnegative(),
-  grants: z.array(
-    z.strictObject({
-      id: z.int(),
-      source: z.string(),
-      isPaid: z.boolean(),
-      expiresAt: z.nullable(z.iso.datetime({ offset: false })),
-      tokens: z.int().positive(),
-    }),
-  ),
-  links: z.strictObject({ hold: z.string() }),
-});
+export const quote = z
+  .strictObject({
+    feature: z.enum(FEATURES),
+    outcome: z.enum(['held', 'feature_not_available', 'too_many_holds', 'limit_reached', 'tokens_insufficient']),
+    sufficient: z.boolean(),
+    tokenType: z.enum(TOKEN_TYPES),
+    tokens: z.int().positive(),
+    available: z.int().nonnegative(),
+    grants: z.array(
+      z.strictObject({
+        id: z.int(),
+        source: z.string(),
+        isPaid: z.boolean(),
+        expiresAt: z.nullable(z.iso.datetime({ offset: false })),
+        tokens: z.int().positive(),
+      }),
+    ),
+    links: z.strictObject({ hold: z.string() }),
+  })
+  .meta({ id: 'Quote' });
 export type Quote = z.infer<typeof quote>;
 
 export const quoteHolds = operation({

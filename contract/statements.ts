@@ -17,36 +17,40 @@ const tokenAmount = z.int().nonnegative();
  * closing, and a month's closing is the next one's opening. Opening and closing are available + held - owed, so they can
  * be negative; tokens on hold count until they are used.
  */
-export const statement = z.strictObject({
-  tokenType: z.string(),
-  opening: z.int(),
-  granted: tokenAmount,
-  bought: tokenAmount,
-  used: tokenAmount,
-  refunded: tokenAmount,
-  expired: tokenAmount,
-  /** Up less down. */
-  adjusted: z.int(),
-  closing: z.int(),
-  /** The part of `used` that the balance did not cover, and what of `granted` and `bought` paid such debts. */
-  debtTakenUp: tokenAmount,
-  debtPaid: tokenAmount,
-  /** The entries of the ledger that it is made of; null: there were none. */
-  firstEntry: z.nullable(z.int()),
-  lastEntry: z.nullable(z.int()),
-});
+export const statement = z
+  .strictObject({
+    tokenType: z.string(),
+    opening: z.int(),
+    granted: tokenAmount,
+    bought: tokenAmount,
+    used: tokenAmount,
+    refunded: tokenAmount,
+    expired: tokenAmount,
+    /** Up less down. */
+    adjusted: z.int(),
+    closing: z.int(),
+    /** The part of `used` that the balance did not cover, and what of `granted` and `bought` paid such debts. */
+    debtTakenUp: tokenAmount,
+    debtPaid: tokenAmount,
+    /** The entries of the ledger that it is made of; null: there were none. */
+    firstEntry: z.nullable(z.int()),
+    lastEntry: z.nullable(z.int()),
+  })
+  .meta({ id: 'Statement' });
 
 const instant = z.iso.datetime({ offset: false });
 
 /** `isOver`: the month has ended, and its statements will never read otherwise. */
-export const statementList = z.strictObject({
-  month: z.string(),
-  timeZone: z.string(),
-  startsAt: instant,
-  endsAt: instant,
-  isOver: z.boolean(),
-  statements: z.array(statement),
-});
+export const statementList = z
+  .strictObject({
+    month: z.string(),
+    timeZone: z.string(),
+    startsAt: instant,
+    endsAt: instant,
+    isOver: z.boolean(),
+    statements: z.array(statement),
+  })
+  .meta({ id: 'StatementList' });
 export type StatementList = z.infer<typeof statementList>;
 
 export const getStatements = operation({

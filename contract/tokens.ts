@@ -11,25 +11,31 @@ const organizationId = z.string().regex(ID_PATTERN, 'must be an id: 1 to 64 lett
  * What `POST /api/v1/tokens/check-balance` asks for. A name that is no feature is no error of form: it is answered with
  * `hasTokens` or `success` false and a message, as callers of this interface know it.
  */
-export const tokenRequest = z.strictObject({
-  organizationId,
-  featureUsed: z.string().min(1).max(100),
-  action: z.enum(['check', 'deduct']),
-  /** Kept with the usage log's row of a deduction. */
-  metadata: z.record(z.string(), z.json()).optional(),
-});
+export const tokenRequest = z
+  .strictObject({
+    organizationId,
+    featureUsed: z.string().min(1).max(100),
+    action: z.enum(['check', 'deduct']),
+    /** Kept with the usage log's row of a deduction. */
+    metadata: z.record(z.string(), z.json()).optional(),
+  })
+  .meta({ id: 'TokenRequest' });
 export type TokenRequest = z.infer<typeof tokenRequest>;
 
 /** Answer to a check. `message` is there when the answer is no. */
-export const tokenCheck = z.strictObject({ hasTokens: z.boolean(), message: z.string().optional() });
+export const tokenCheck = z
+  .strictObject({ hasTokens: z.boolean(), message: z.string().optional() })
+  .meta({ id: 'TokenCheck' });
 export type TokenCheck = z.infer<typeof tokenCheck>;
 
 /** Answer to a deduction, made or not. `remainingBalance` is of the feature's token type, 0 when there is no such feature. */
-export const tokenDeduction = z.strictObject({
-  success: z.boolean(),
-  remainingBalance: z.int().nonnegative(),
-  message: z.string(),
-});
+export const tokenDeduction = z
+  .strictObject({
+    success: z.boolean(),
+    remainingBalance: z.int().nonnegative(),
+    message: z.string(),
+  })
+  .meta({ id: 'TokenDeduction' });
 export type TokenDeduction = z.infer<typeof tokenDeduction>;
 
 export const tokenStatsQuery = z.strictObject({ organizationId });
@@ -41,24 +47,26 @@ const tokenAmount = z.int().nonnegative();
  * Answer to `GET /api/v1/tokens/stats`. Amounts are whole tokens; `used`, `allocated` and `percentUsed` are those of the
  * period that runs until `refreshDate`. The outer `refreshDate` is the next one of any token type.
  */
-export const tokenStats = z.strictObject({
-  totalBalance: tokenAmount,
-  totalUsed: tokenAmount,
-  totalAllocated: tokenAmount,
-  byType: z.array(
-    z.strictObject({
-      tokenType: z.enum(TOKEN_TYPES),
-      balance: tokenAmount,
-      held: tokenAmount,
-      used: tokenAmount,
-      allocated: tokenAmount,
-      /** Whole percent of `allocated`; more than 100 where bought tokens are used too, 0 where nothing is allocated. */
-      percentUsed: tokenAmount,
-      refreshDate: instant,
-    }),
-  ),
-  refreshDate: z.nullable(instant),
-});
+export const tokenStats = z
+  .strictObject({
+    totalBalance: tokenAmount,
+    totalUsed: tokenAmount,
+    totalAllocated: tokenAmount,
+    byType: z.array(
+      z.strictObject({
+        tokenType: z.enum(TOKEN_TYPES),
+        balance: tokenAmount,
+        held: tokenAmount,
+        used: tokenAmount,
+        allocated: tokenAmount,
+        /** Whole percent of `allocated`; more than 100 where bought tokens are used too, 0 where nothing is allocated. */
+        percentUsed: tokenAmount,
+        refreshDate: instant,
+      }),
+    ),
+    refreshDate: z.nullable(instant),
+  })
+  .meta({ id: 'TokenStats' });
 export type TokenStats = z.infer<typeof tokenStats>;
 
 export const checkBalance = operation({
@@ -97,7 +105,7 @@ export const checkBalance = operation({
         metadata: { source: 'onboarding' },
       },
       status: 200,
-      answer: { success: true, remainingBalance: 17, message: 'Deducted 3 tokens; 17 remain.' },
+      answer: { success: true, remainingBalance: 17, message: 'Deducted 3 goal_generation tokens. 17 are left.' },
     },
   ],
 });

@@ -53,9 +53,10 @@ export async function listBalances(pool: Pool, organizationId: string): Promise<
            select jsonb_agg(jsonb_build_object(
                     'id', g.id, 'source', g.source, 'priority', g.priority, 'isPaid', g.is_paid, 'amount', g.amount,
                     'remaining', g.remaining, 'expiresAt', ${isoInstant('g.expires_at')}, 'createdAt', ${isoInstant('g.created_at')})
-                    order by g.priority, g.expires_at nulls last, g.is_paid, g.id) as grants
-             from tollgate.grants g
-            where g.organization_id = b.organization_id and g.token_type = b.token_type and g.remaining > 0) g on true
+                    order by u.position) as grants
+             from tollgate.live_grants(array[b.organization_id], array[b.token_type], array[b.burn_order]) l
+            cross join unnest(l.grant_ids) with ordinality as u (id, position)
+             join tollgate.grants g on g.organization_id = b.organization_id and g.id = u.id) g on true
         where b.organization_id = $1
         order by b.token_type`,
       [organizationId],

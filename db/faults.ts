@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
+import { isBeforeConnection } from './pool.ts';
 
 /**
  * The database cannot do it now: away, restarting, read-only, full, out of connections, or the statement waited too long.
@@ -15,12 +16,11 @@ export class DatabaseFault extends Error {
 
   /**
    * Whether the statement may have taken effect: the connection was lost, or ended by the server, which may do so between a
-   * commit and its answer. Any other error that the server told us undid the statement, and a refused connection sent none.
+   * commit and its answer. Any other error that the server told us undid the statement, and who had no connection sent none.
    */
   get isInDoubt(): boolean {
-    if (this.sqlState !== null) return /^(08|57P01|57P02)/.test(this.sqlState);
-    const causes: unknown[] = this.cause instanceof AggregateError ? this.cause.errors : [this.cause];
-    return causes.some((cause) => (cause as NodeJS.ErrnoException | undefined)?.syscall !== 'connect');
+    if (isBeforeConnection(this.cause)) return false;
+    return this.sqlState === null || /^(08|57P01|57P02)/.test(this.sqlState);
   }
 }
 

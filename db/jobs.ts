@@ -206,7 +206,7 @@ export async function findOrphanedJobs(
   return rows;
 }
 
-/** A job as its organization may see it. The result is there only once the job is charged. */
+/** A job as its organization may see it. The result is there only once the job is charged, and until it is erased. */
 export interface Job {
   id: string;
   feature: Feature;
@@ -221,6 +221,8 @@ export interface Job {
   beganAt: Date | null;
   cancelRequestedAt: Date | null;
   endedAt: Date | null;
+  inputErasedAt: Date | null;
+  resultErasedAt: Date | null;
 }
 
 const JOB_COLUMNS = `
@@ -228,7 +230,7 @@ const JOB_COLUMNS = `
   case when j.state = 'charged' then j.result end as result,
   case when j.state = 'charged' then j.usage end as usage,
   j.created_at as "createdAt", j.began_at as "beganAt", j.cancel_requested_at as "cancelRequestedAt",
-  j.ended_at as "endedAt"`;
+  j.ended_at as "endedAt", j.input_erased_at as "inputErasedAt", j.result_erased_at as "resultErasedAt"`;
 
 export function findJob(pool: Pool, organizationId: string, jobId: string): Promise<Job | null> {
   return readAs(pool, [organizationId], async (client) => {

@@ -16,6 +16,41 @@ const types: pg.CustomTypesConfig = {
       : pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser,
 };
 
+const failedToConnect = new WeakSet<object>();
+
+/** Whether this is what a pool of ours met before it had a connection: nothing can have been sent. */
+export function isBeforeConnection(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && failedToConnect.has(error);
+}
+
+/**
+ * Remembers what went wrong on the way to a connection: refused, none free in time, lost while it was being opened. The
+ * driver throws the same plain errors for these as for a connection that was lost with a statement on it.
+ */
+class LedgerPool extends pg.Pool {
+  override connect(): Promise<pg.PoolClient>;
+  override connect(callback: ConnectCallback): void;
+  override connect(callback?: ConnectCallback): Promise<pg.PoolClient> | undefined {
+    const remember = (error: object) => void failedToConnect.add(error);
+    if (callback !== undefined) {
+      super.connect((error, client, done) => {
+        if (error !== undefined) remember(error);
+        callback(error, client, done);
+      });
+      return undefined;
+    }
+    const connected = super.connect();
+    connected.catch(remember);
+    return connected;
+  }
+}
+
+type ConnectCallback = (
+  error: Error | undefined,
+  client: pg.PoolClient | undefined,
+  done: (release?: unknown) => void,
+) => void;
+
 /**
  * The process's connections to the ledger. Bounded in number and in every wait: a statement that hangs on a lock must
  * free its connection, and a long-open snapshot would starve hot rows.
@@ -28,7 +63,7 @@ export function createPool(options: {
   queryTimeoutMs?: number | null;
   onError?: (error: Error) => void;
 }): pg.Pool {
-  const pool = new pg.Pool({
+  const pool = new LedgerPool({
     connectionString: options.url,
     application_name: options.applicationName,
     max: options.maxConnections ?? 10,

@@ -559,15 +559,23 @@ export const CHECKS: readonly Check[] = [
              where b.is_suspended <> (s.organization_id is not null) or b.most_open_holds <> r.most_open_holds`,
   },
   {
+    name: 'low balance',
+    sentence: 'A balance counts as low exactly while it lies below its threshold.',
+    query: `select b.organization_id, b.token_type, b.available, b.low_threshold, b.is_low
+              from ${BALANCES} b
+             where b.is_low <> coalesce(b.available < b.low_threshold, false)`,
+  },
+  {
     name: 'I10 charged',
-    sentence: 'A charged job has a result, and exactly its tokens were charged: captured, or a debt.',
+    sentence:
+      'A charged job has a result, or had one that was erased, and exactly its tokens were charged: captured, or a debt.',
     query: `with ${BY_JOB}
             select j.organization_id, j.id as job_id, j.tokens, h.captured, h.open, j.debt, d.debts, j.result is not null as has_result
               from ${JOBS} j
               left join holds_by_job h on h.organization_id = j.organization_id and h.job_id = j.id
               left join debts_by_job d on d.organization_id = j.organization_id and d.job_id = j.id
              where j.state = 'charged'
-               and (j.result is null or coalesce(h.open, 0) <> 0 or coalesce(d.debts, 0) <> j.debt
+               and ((j.result is null and j.result_erased_at is null) or coalesce(h.open, 0) <> 0 or coalesce(d.debts, 0) <> j.debt
                     or coalesce(h.captured, 0) + j.debt <> j.tokens)`,
   },
   {

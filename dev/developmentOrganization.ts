@@ -1,7 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import pg from 'pg';
-import { authenticateKey, createApiKey } from '../db/apiKeys.ts';
+import { createApiKey } from '../db/apiKeys.ts';
+import { authenticateKeys } from '../db/credentials.ts';
 import { authenticateOperator, createOperator } from '../db/operators.ts';
+import { secretHash } from '../db/secrets.ts';
 import { KEY_SCOPES } from '../domain/keyScopes.ts';
 
 export const DEVELOPMENT_ORGANIZATION = { id: 'org-dev', name: 'Development', plan: 'pro' } as const;
@@ -109,6 +111,10 @@ async function setServiceRole(admin: pg.Client): Promise<boolean> {
     await admin.query('set local role service_role');
     return false;
   }
+}
+
+async function authenticateKey(pool: pg.Pool, secret: string): Promise<object | null> {
+  return (await authenticateKeys(pool, [secretHash(secret)]))[0]!;
 }
 
 async function isAccepted(

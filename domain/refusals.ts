@@ -121,3 +121,18 @@ export const CHECK_REFUSALS = [
   'tokens_insufficient',
 ] as const;
 export type CheckRefusal = (typeof CHECK_REFUSALS)[number];
+
+export const KEY_CREATION_REFUSALS = [
+  'not_an_admin',
+  'organization_unknown',
+  'scope_missing',
+  'expiry_past',
+  'expiry_beyond_own',
+] as const;
+export type KeyCreationRefusal = (typeof KEY_CREATION_REFUSALS)[number];
+
+export const KEY_ROTATION_REFUSALS = ['not_an_admin', 'key_unknown', 'key_ended', 'scope_missing'] as const;
+export type KeyRotationRefusal = (typeof KEY_ROTATION_REFUSALS)[number];
+
+export const LIMIT_REFUSALS = ['not_an_admin', 'organization_unknown', 'limit_unknown', 'too_many_limits'] as const;
+export type LimitRefusal = (typeof LIMIT_REFUSALS)[number];

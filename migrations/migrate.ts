@@ -120,7 +120,8 @@ async function handOverToLedger(client: pg.Client): Promise<void> {
     -- Some functions are the owner's own tools; everything else stays out of its reach.
     grant execute on function
       tollgate.apply_catalogue(text, jsonb),
-      tollgate.create_api_key(text, text, text, bytea, text[]),
+      tollgate.create_api_key(text, text, text, bytea, text, text[]),
+      tollgate.mode_of(text),
       tollgate.create_operator(text, text, bytea, timestamptz),
       tollgate.revoke_operator(text),
       tollgate.adjust_balance(text, text, bigint, text, text, text),

@@ -116,7 +116,7 @@ grant select on public.organizations to authenticated;
 grant delete, insert, select, update on public.organizations to service_role;
 grant select on public.organizations to tollgate_api;
 grant select on public.organizations to tollgate_auditor;
-grant select on public.organizations to tollgate_ledger;
+grant insert, select on public.organizations to tollgate_ledger;
 grant select on public.organizations to tollgate_worker;
 
 create table public.user_profiles (
@@ -134,8 +134,9 @@ alter table public.user_profiles enable row level security;
 alter table public.user_profiles force row level security;
 create policy auditor_reads_profiles on public.user_profiles for select to tollgate_auditor
   using (true);
-create policy ledger_sees_profiles on public.user_profiles for select to tollgate_ledger
-  using (true);
+create policy ledger_keeps_profiles on public.user_profiles for all to tollgate_ledger
+  using (true)
+  with check (true);
 create policy member_reads_own_profile on public.user_profiles for select to authenticated
   using ((id = ( SELECT auth.uid() AS uid)));
 create policy service_edits_profiles on public.user_profiles for all to service_role
@@ -147,7 +148,7 @@ grant select on public.user_profiles to authenticated;
 grant delete, insert, select, update on public.user_profiles to service_role;
 grant select on public.user_profiles to tollgate_api;
 grant select on public.user_profiles to tollgate_auditor;
-grant select on public.user_profiles to tollgate_ledger;
+grant delete, insert, select on public.user_profiles to tollgate_ledger;
 grant select on public.user_profiles to tollgate_worker;
 
 create table tollgate.adjustments (
@@ -191,14 +192,25 @@ create table tollgate.api_keys (
   created_at timestamp with time zone not null default clock_timestamp(),
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  prefix text,
+  last_used_at timestamp with time zone,
+  replaced_by text,
+  lifetime_ends_at timestamp with time zone,
   constraint api_keys_pkey PRIMARY KEY (id),
   constraint api_keys_key_hash_key UNIQUE (key_hash),
   constraint api_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint api_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES tollgate.api_keys(id),
   constraint api_keys_hash_is_sha256 CHECK ((length(key_hash) = 32)),
   constraint api_keys_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
+  constraint api_keys_prefix_is_short CHECK ((length(prefix) = 12)),
+  constraint api_keys_replace_others CHECK ((replaced_by <> id)),
   constraint api_keys_scopes_are_known CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['jobs:read'::text, 'jobs:write'::text, 'tokens:read'::text, 'tokens:write'::text, 'organization:read'::text, 'organization:write'::text])))
 );
 CREATE INDEX api_keys_organization_id_idx ON tollgate.api_keys USING btree (organization_id);
+comment on column tollgate.api_keys.prefix is 'The first 12 characters of the secret; null: made before they were kept.';
+comment on column tollgate.api_keys.last_used_at is 'Exact to a minute: kept by note_key_use, behind the requests.';
+comment on column tollgate.api_keys.replaced_by is 'The newest key that it was rotated into; it expires when the overlap is over.';
+comment on column tollgate.api_keys.lifetime_ends_at is 'Of a replaced key: when it would have expired by itself, and its successors do; null: never.';
 alter table tollgate.api_keys enable row level security;
 alter table tollgate.api_keys force row level security;
 create policy ledger_writes_keys on tollgate.api_keys for all to tollgate_ledger
@@ -233,6 +245,7 @@ create table tollgate.audit_log (
   constraint audit_log_names_who CHECK ((actor ~ '^(operator|user|key|sql):.'::text)),
   constraint audit_log_operators_say_why CHECK ((("left"(actor, 9) <> 'operator:'::text) OR ((reason ~ '\S'::text) AND (length(reason) <= 500))))
 );
+CREATE INDEX audit_log_actor_idx ON tollgate.audit_log USING btree (actor, id);
 CREATE INDEX audit_log_organization_idx ON tollgate.audit_log USING btree (organization_id, id);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.audit_log FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
 alter table tollgate.audit_log enable row level security;
@@ -326,8 +339,12 @@ create policy auditor_reads_cycles on tollgate.billing_cycles for select to toll
 create policy ledger_sees_cycles on tollgate.billing_cycles for all to tollgate_ledger
   using (true)
   with check (true);
+create policy tenant_reads_cycles on tollgate.billing_cycles for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.billing_cycles to tollgate_api;
 grant select on tollgate.billing_cycles to tollgate_auditor;
 grant insert, select, update on tollgate.billing_cycles to tollgate_ledger;
+grant select on tollgate.billing_cycles to tollgate_worker;
 
 create table tollgate.catalogue_allowances (
   version integer not null,
@@ -641,6 +658,7 @@ create table tollgate.idempotency_records (
   constraint idempotency_records_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint idempotency_records_key_is_bounded CHECK (((length(key) >= 1) AND (length(key) <= 255)))
 );
+CREATE INDEX idempotency_records_age_idx ON tollgate.idempotency_records USING btree (((organization_id || '/'::text)), created_at);
 alter table tollgate.idempotency_records enable row level security;
 alter table tollgate.idempotency_records force row level security;
 create policy auditor_reads_records on tollgate.idempotency_records for select to tollgate_auditor
@@ -688,7 +706,7 @@ create table tollgate.jobs (
   state text not null default 'admitted'::text,
   principal text not null,
   idempotency_key text not null,
-  input jsonb not null,
+  input jsonb,
   result jsonb,
   usage jsonb,
   end_code text,
@@ -700,19 +718,25 @@ create table tollgate.jobs (
   cancel_requested_at timestamp with time zone,
   delivered_at timestamp with time zone,
   ended_at timestamp with time zone,
+  input_erased_at timestamp with time zone,
+  result_erased_at timestamp with time zone,
   constraint jobs_pkey PRIMARY KEY (organization_id, id),
   constraint jobs_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
   constraint jobs_organization_id_hold_id_fkey FOREIGN KEY (organization_id, hold_id) REFERENCES tollgate.holds(organization_id, id),
+  constraint jobs_are_erased_after_their_end CHECK ((((input_erased_at IS NULL) OR (ended_at IS NOT NULL)) AND ((result_erased_at IS NULL) OR ((state = 'charged'::text) AND (result IS NULL))))),
   constraint jobs_debt_within_quote CHECK (((debt >= 0) AND (debt <= tokens))),
-  constraint jobs_delivered_means_a_stored_result CHECK (((state = ANY (ARRAY['delivered'::text, 'charged'::text])) = (result IS NOT NULL))),
+  constraint jobs_delivered_means_a_stored_result CHECK (((state = ANY (ARRAY['delivered'::text, 'charged'::text])) = ((result IS NOT NULL) OR (result_erased_at IS NOT NULL)))),
   constraint jobs_end_is_dated CHECK (((state = ANY (ARRAY['charged'::text, 'refunded'::text, 'withdrawn'::text, 'refused'::text])) = (ended_at IS NOT NULL))),
   constraint jobs_end_without_charge_says_why CHECK (((state = ANY (ARRAY['refunded'::text, 'withdrawn'::text, 'refused'::text])) = (end_code IS NOT NULL))),
+  constraint jobs_have_their_input_until_it_is_erased CHECK (((input IS NULL) = (input_erased_at IS NOT NULL))),
   constraint jobs_id_is_an_id CHECK ((id ~ '^[A-Za-z0-9_-]{1,64}$'::text)),
   constraint jobs_quote_is_positive CHECK ((tokens > 0)),
   constraint jobs_state_is_known CHECK ((state = ANY (ARRAY['admitted'::text, 'running'::text, 'delivered'::text, 'charged'::text, 'refunded'::text, 'withdrawn'::text, 'refused'::text]))),
   constraint jobs_time_budget_is_positive CHECK ((time_budget > '00:00:00'::interval))
 ) with (fillfactor=70);
+CREATE INDEX jobs_inputs_idx ON tollgate.jobs USING btree (organization_id, ended_at) WHERE ((ended_at IS NOT NULL) AND (input_erased_at IS NULL));
 CREATE INDEX jobs_newest_idx ON tollgate.jobs USING btree (organization_id, created_at DESC, id DESC);
+CREATE INDEX jobs_results_idx ON tollgate.jobs USING btree (organization_id, ended_at) WHERE ((state = 'charged'::text) AND (result_erased_at IS NULL));
 CREATE INDEX jobs_unended_idx ON tollgate.jobs USING btree (created_at) WHERE (ended_at IS NULL);
 CREATE INDEX jobs_unended_of_organization_idx ON tollgate.jobs USING btree (((organization_id || '/'::text))) WHERE (ended_at IS NULL);
 CREATE TRIGGER jobs_move_along_arrows BEFORE UPDATE OF state ON tollgate.jobs FOR EACH ROW WHEN (old.state <> new.state) EXECUTE FUNCTION tollgate.check_job_arrow();
@@ -842,6 +866,28 @@ create policy ledger_keeps_operators on tollgate.operators for all to tollgate_l
   with check (true);
 grant insert, select, update on tollgate.operators to tollgate_ledger;
 
+create table tollgate.organization_origins (
+  organization_id text not null,
+  actor text not null,
+  key text not null,
+  request_hash bytea not null,
+  answer jsonb not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint organization_origins_pkey PRIMARY KEY (organization_id),
+  constraint organization_origins_one_for_a_request UNIQUE (actor, key),
+  constraint organization_origins_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint organization_origins_key_is_bounded CHECK (((length(key) >= 1) AND (length(key) <= 255)))
+);
+alter table tollgate.organization_origins enable row level security;
+alter table tollgate.organization_origins force row level security;
+create policy auditor_reads_origins on tollgate.organization_origins for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_origins on tollgate.organization_origins for all to tollgate_ledger
+  using (true)
+  with check (true);
+grant select on tollgate.organization_origins to tollgate_auditor;
+grant insert, select on tollgate.organization_origins to tollgate_ledger;
+
 create table tollgate.organization_rules (
   organization_id text not null,
   capture_above_hold text not null default 'refuse'::text,
@@ -943,6 +989,29 @@ grant select on tollgate.refunds to tollgate_auditor;
 grant insert, select on tollgate.refunds to tollgate_ledger;
 grant select on tollgate.refunds to tollgate_worker;
 
+create table tollgate.retention_settings (
+  organization_id text not null,
+  prompt_days integer,
+  result_days integer,
+  idempotency_days integer not null default 90,
+  constraint retention_settings_pkey PRIMARY KEY (organization_id),
+  constraint retention_settings_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id),
+  constraint retention_settings_are_days CHECK ((((prompt_days >= 1) AND (prompt_days <= 3650)) AND ((result_days >= 1) AND (result_days <= 3650)) AND ((idempotency_days >= 1) AND (idempotency_days <= 3650))))
+);
+alter table tollgate.retention_settings enable row level security;
+alter table tollgate.retention_settings force row level security;
+create policy auditor_reads_retention on tollgate.retention_settings for select to tollgate_auditor
+  using (true);
+create policy ledger_keeps_retention on tollgate.retention_settings for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_retention on tollgate.retention_settings for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.retention_settings to tollgate_api;
+grant select on tollgate.retention_settings to tollgate_auditor;
+grant insert, select, update on tollgate.retention_settings to tollgate_ledger;
+grant select on tollgate.retention_settings to tollgate_worker;
+
 create table tollgate.sub_limits (
   organization_id text not null,
   id bigint not null generated always as identity,
@@ -1011,6 +1080,27 @@ grant select on tollgate.suspensions to tollgate_api;
 grant select on tollgate.suspensions to tollgate_auditor;
 grant delete, insert, select on tollgate.suspensions to tollgate_ledger;
 grant select on tollgate.suspensions to tollgate_worker;
+
+create table tollgate.test_organizations (
+  organization_id text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint test_organizations_pkey PRIMARY KEY (organization_id),
+  constraint test_organizations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id)
+);
+CREATE TRIGGER test_organizations_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.test_organizations FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change();
+alter table tollgate.test_organizations enable row level security;
+alter table tollgate.test_organizations force row level security;
+create policy auditor_reads_test on tollgate.test_organizations for select to tollgate_auditor
+  using (true);
+create policy ledger_tells_test_organizations on tollgate.test_organizations for all to tollgate_ledger
+  using (true)
+  with check (true);
+create policy tenant_reads_test on tollgate.test_organizations for select to tollgate_api, tollgate_worker
+  using ((organization_id = ANY (( SELECT tollgate.current_organizations() AS current_organizations)::text[])));
+grant select on tollgate.test_organizations to tollgate_api;
+grant select on tollgate.test_organizations to tollgate_auditor;
+grant insert, select on tollgate.test_organizations to tollgate_ledger;
+grant select on tollgate.test_organizations to tollgate_worker;
 
 -- Views
 
@@ -1278,6 +1368,41 @@ end
 $function$
 ;
 alter function tollgate.add_grant(text,text,text,bigint,integer,boolean,timestamp with time zone,timestamp with time zone,text,timestamp with time zone,bigint,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.adjust_as_operator(p_actor text, p_organization text, p_token_type text, p_amount bigint, p_why text, p_reason text, p_key text, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, adjustment bigint, available bigint, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  is_repeat := false;
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    outcome := 'not_an_operator';
+    return next;
+    return;
+  end if;
+  select a.outcome, a.is_repeat, a.adjustment, a.available
+    into strict outcome, is_repeat, adjustment, available
+    from tollgate.adjust_balance(p_organization, p_token_type, p_amount, 'operator', p_why,
+                                 'adjust:' || encode(sha256(convert_to(jsonb_build_array(p_actor, p_key)::text, 'UTF8')), 'hex')) a;
+  if outcome = 'adjusted' then
+    select a.created_at into strict created_at
+      from tollgate.adjustments a
+     where a.organization_id = p_organization and a.id = adjustment;
+    if not is_repeat then
+      insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+      values (p_organization, p_actor, 'adjustBalance', adjustment::text, p_reason,
+              jsonb_build_object('tokenType', p_token_type, 'amount', p_amount), p_request_id);
+    end if;
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.adjust_as_operator(text,text,text,bigint,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.adjust_as_operator(text,text,text,bigint,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.adjust_balance(p_organization text, p_token_type text, p_amount bigint, p_actor text, p_reason text, p_key text)
  RETURNS TABLE(outcome text, is_repeat boolean, adjustment bigint, available bigint)
@@ -1558,6 +1683,93 @@ $function$
 alter function tollgate.apply_catalogue(text,jsonb) owner to tollgate_ledger;
 grant execute on function tollgate.apply_catalogue(text,jsonb) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.apply_retention(p_after text, p_limit integer)
+ RETURNS TABLE(next_organization text, is_last boolean, organizations integer, inputs integer, results integer, records integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now    constant timestamptz := clock_timestamp();
+  v_left   integer := p_limit;
+  v_count  integer;
+  v_of     record;
+begin
+  is_last := false; organizations := 0; inputs := 0; results := 0; records := 0;
+  next_organization := p_after;
+  for v_of in
+    select o.id, s.prompt_days, s.result_days, coalesce(s.idempotency_days, 90) as idempotency_days
+      from public.organizations o
+      left join tollgate.retention_settings s on s.organization_id = o.id
+     where o.id > coalesce(p_after, '')
+     order by o.id
+     limit p_limit
+  loop
+    if v_of.prompt_days is not null then
+      update tollgate.jobs j
+         set input = null, input_erased_at = v_now
+       where j.organization_id = v_of.id
+         and j.id = any (array(
+           select d.id
+             from tollgate.jobs d
+            where d.organization_id = v_of.id and d.ended_at is not null and d.input_erased_at is null
+              and d.ended_at < v_now - make_interval(hours => 24 * v_of.prompt_days)
+            order by d.ended_at
+            limit v_left
+              for no key update skip locked));
+      get diagnostics v_count = row_count;
+      inputs := inputs + v_count; v_left := v_left - v_count;
+    end if;
+
+    if v_of.result_days is not null then
+      update tollgate.jobs j
+         set result = null, result_erased_at = v_now
+       where j.organization_id = v_of.id
+         and j.id = any (array(
+           select d.id
+             from tollgate.jobs d
+            where d.organization_id = v_of.id and d.state = 'charged' and d.result_erased_at is null
+              and d.ended_at < v_now - make_interval(hours => 24 * v_of.result_days)
+            order by d.ended_at
+            limit v_left
+              for no key update skip locked));
+      get diagnostics v_count = row_count;
+      results := results + v_count; v_left := v_left - v_count;
+    end if;
+
+    delete from tollgate.idempotency_records r
+     where r.organization_id = v_of.id
+       and r.key = any (array(
+         select d.key
+           from tollgate.idempotency_records d
+          where d.organization_id || '/' = v_of.id || '/' and d.created_at < v_now - make_interval(hours => 24 * v_of.idempotency_days)
+            and not exists (select from tollgate.jobs j where j.organization_id = v_of.id and j.id = d.job_id and j.ended_at is null)
+          order by d.created_at
+          limit v_left
+            for update of d skip locked));
+    get diagnostics v_count = row_count;
+    records := records + v_count; v_left := v_left - v_count;
+
+    -- There may be more of this one: the next page begins with it again.
+    if v_left = 0 then
+      return next;
+      return;
+    end if;
+    organizations := organizations + 1;
+    next_organization := v_of.id;
+  end loop;
+
+  is_last := organizations < p_limit;
+  return next;
+end
+$function$
+;
+alter function tollgate.apply_retention(text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.apply_retention(text,integer) to tollgate_worker;
+
 CREATE OR REPLACE FUNCTION tollgate.authenticate_key(p_key_hash bytea)
  RETURNS TABLE(id text, organization_id text, scopes text[])
  LANGUAGE sql
@@ -1573,6 +1785,29 @@ $function$
 ;
 alter function tollgate.authenticate_key(bytea) owner to tollgate_ledger;
 grant execute on function tollgate.authenticate_key(bytea) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.authenticate_keys(p_key_hashes bytea[])
+ RETURNS TABLE(ordinal integer, id text, organization_id text, scopes text[])
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return query
+    select u.position::integer, k.id, k.organization_id, k.scopes
+      from unnest(p_key_hashes) with ordinality as u (key_hash, position)
+     cross join lateral (
+       select a.id, a.organization_id, a.scopes
+         from tollgate.api_keys a
+        where a.key_hash = u.key_hash and a.revoked_at is null and (a.expires_at is null or a.expires_at > clock_timestamp())
+       offset 0) k;
+end
+$function$
+;
+alter function tollgate.authenticate_keys(bytea[]) owner to tollgate_ledger;
+grant execute on function tollgate.authenticate_keys(bytea[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.authenticate_operator(p_credential_hash bytea)
  RETURNS TABLE(id text)
@@ -1873,6 +2108,91 @@ $function$
 ;
 alter function tollgate.change_plan() owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.change_settings(p_actor text, p_organization text, p_changes jsonb, p_reason text, p_request_id text, OUT outcome text, OUT settings jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_types  text[] := array(select l.key from jsonb_each(p_changes -> 'lowBalances') l order by 1);
+  v_before jsonb;
+  v_low    record;
+begin
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+  insert into tollgate.organization_rules (organization_id) values (p_organization) on conflict (organization_id) do nothing;
+  perform from tollgate.organization_rules r where r.organization_id = p_organization for update;
+  if cardinality(v_types) > 0 then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+  end if;
+  perform set_config('tollgate.organizations', p_organization, true);
+  v_before := tollgate.settings_of(p_organization);
+
+  if p_changes ? 'captureAboveHold' then
+    perform tollgate.set_capture_rule(p_organization, p_changes ->> 'captureAboveHold');
+  end if;
+  for v_low in select l.key, l.value from jsonb_each_text(p_changes -> 'lowBalances') l order by l.key loop
+    perform tollgate.set_low_balance(p_organization, v_low.key, v_low.value::bigint);
+  end loop;
+
+  settings := tollgate.settings_of(p_organization);
+  if settings is distinct from v_before then
+    insert into tollgate.audit_log (organization_id, actor, act, reason, changes, request_id)
+    select p_organization, p_actor, 'changeSettings', p_reason, jsonb_object_agg(s.key, jsonb_build_object('from', v_before -> s.key, 'to', s.value)), p_request_id
+      from jsonb_each(settings) s
+     where s.value is distinct from v_before -> s.key;
+  end if;
+  outcome := 'changed';
+end
+$function$
+;
+alter function tollgate.change_settings(text,text,jsonb,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.change_settings(text,text,jsonb,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.change_sub_limit(p_actor text, p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  c_most   constant integer := 1000;
+  v_before bigint;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  perform tollgate.lock_balances(array[p_organization], array[p_token_type]);
+  select l.tokens into v_before
+    from tollgate.sub_limits l
+   where l.organization_id = p_organization and l.token_type = p_token_type and l.scope = p_scope and l.subject = p_subject and l.every = p_every;
+  if v_before is null and p_tokens is null then
+    return 'limit_unknown';
+  elsif v_before is null and c_most <= (select count(*) from tollgate.sub_limits l where l.organization_id = p_organization and l.token_type = p_token_type) then
+    return 'too_many_limits';
+  elsif v_before is distinct from p_tokens then
+    perform tollgate.set_sub_limit(p_organization, p_token_type, p_scope, p_subject, p_every, p_tokens);
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, case when p_tokens is null then 'liftLimit' else 'setLimit' end, p_subject, p_reason,
+            jsonb_build_object('tokenType', p_token_type, 'scope', p_scope, 'every', p_every, 'from', v_before, 'to', p_tokens), p_request_id);
+  end if;
+  return case when p_tokens is null then 'lifted' else 'set' end;
+end
+$function$
+;
+alter function tollgate.change_sub_limit(text,text,text,text,text,text,bigint,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.change_sub_limit(text,text,text,text,text,text,bigint,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.check_balance(p_organization text, p_token_type text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1935,6 +2255,22 @@ end
 $function$
 ;
 alter function tollgate.check_job_arrow() owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.check_key_mode(p_organization text, p_prefix text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_prefix, 8) is distinct from 'tg_' || tollgate.mode_of(p_organization) || '_' then
+    raise exception 'tollgate: a key of organization "%" begins with tg_%_', p_organization, tollgate.mode_of(p_organization)
+      using errcode = 'check_violation';
+  end if;
+end
+$function$
+;
+alter function tollgate.check_key_mode(text,text) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.check_plan(p_plan text)
  RETURNS void
@@ -2143,6 +2479,68 @@ $function$
 ;
 alter function tollgate.claim_key(text,text,bytea,text) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.clock_change(p_after timestamp with time zone, p_until timestamp with time zone, p_time_zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_offset constant interval := tollgate.clock_offset(p_after, p_time_zone);
+  v_low    timestamptz := p_after;
+  v_high   timestamptz := p_until;
+  v_middle timestamptz;
+begin
+  while v_high - v_low > interval '1 microsecond' loop
+    v_middle := v_low + (v_high - v_low) / 2;
+    if tollgate.clock_offset(v_middle, p_time_zone) = v_offset then
+      v_low := v_middle;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_high;
+end
+$function$
+;
+alter function tollgate.clock_change(timestamp with time zone,timestamp with time zone,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.clock_offset(p_at timestamp with time zone, p_time_zone text)
+ RETURNS interval
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select (p_at at time zone p_time_zone) - (p_at at time zone 'UTC')
+$function$
+;
+alter function tollgate.clock_offset(timestamp with time zone,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.clock_reaches(p_clock timestamp without time zone, p_time_zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_as_utc constant timestamptz := p_clock at time zone 'UTC';
+  v_before constant interval := tollgate.clock_offset(v_as_utc - interval '36 hours', p_time_zone);
+  v_by_old constant timestamptz := v_as_utc - v_before;
+  v_after  constant interval := tollgate.clock_offset(v_by_old, p_time_zone);
+  v_by_new constant timestamptz := v_as_utc - v_after;
+begin
+  if v_after = v_before then
+    return v_by_old;
+  elsif v_after < v_before or tollgate.clock_offset(v_by_new, p_time_zone) = v_after then
+    return v_by_new;
+  end if;
+  -- Skipped: by the new clock it would have been before the change, by the old one after it.
+  return tollgate.clock_change(v_by_new, v_by_old, p_time_zone);
+end
+$function$
+;
+alter function tollgate.clock_reaches(timestamp without time zone,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.commit_job(p_organization text, p_job text)
  RETURNS TABLE(outcome text, is_repeat boolean, tokens bigint, debt bigint)
  LANGUAGE plpgsql
@@ -2277,18 +2675,21 @@ $function$
 ;
 alter function tollgate.count_in_limits(text,text,text,text,bigint,boolean,timestamp with time zone) owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.create_api_key(p_id text, p_organization text, p_name text, p_key_hash bytea, p_scopes text[])
+CREATE OR REPLACE FUNCTION tollgate.create_api_key(p_id text, p_organization text, p_name text, p_key_hash bytea, p_prefix text, p_scopes text[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  insert into tollgate.api_keys (id, organization_id, name, key_hash, scopes)
-  values (p_id, p_organization, p_name, p_key_hash, p_scopes)
+begin
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes)
+  values (p_id, p_organization, p_name, p_key_hash, p_prefix, p_scopes);
+end
 $function$
 ;
-alter function tollgate.create_api_key(text,text,text,bytea,text[]) owner to tollgate_ledger;
-grant execute on function tollgate.create_api_key(text,text,text,bytea,text[]) to owner;
+alter function tollgate.create_api_key(text,text,text,bytea,text,text[]) owner to tollgate_ledger;
+grant execute on function tollgate.create_api_key(text,text,text,bytea,text,text[]) to owner;
 
 CREATE OR REPLACE FUNCTION tollgate.create_balances(p_organizations text[], p_token_types text[], p_at timestamp with time zone)
  RETURNS void
@@ -2338,6 +2739,46 @@ $function$
 ;
 alter function tollgate.create_balances(text[],text[],timestamp with time zone) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.create_key(p_actor text, p_organization text, p_id text, p_name text, p_key_hash bytea, p_prefix text, p_scopes text[], p_expires_at timestamp with time zone, p_reason text, p_request_id text, OUT outcome text, OUT scope text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_own tollgate.api_keys;
+begin
+  if left(p_actor, 4) = 'key:' then
+    select k.* into v_own from tollgate.api_keys k where k.id = substr(p_actor, 5) for share;
+  end if;
+  scope := (select s.scope from unnest(p_scopes) with ordinality as s (scope, position)
+             where v_own.id is not null and s.scope <> all (v_own.scopes) order by s.position limit 1);
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+    when exists (select from tollgate.api_keys k where k.id = p_id and k.organization_id = p_organization and k.key_hash = p_key_hash) then 'created'
+    when scope is not null then 'scope_missing'
+    when p_expires_at <= clock_timestamp() then 'expiry_past'
+    when p_expires_at > v_own.expires_at then 'expiry_beyond_own'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes, expires_at)
+  values (p_id, p_organization, p_name, p_key_hash, p_prefix, p_scopes, coalesce(p_expires_at, v_own.expires_at));
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'createKey', 'key:' || p_id, p_reason,
+          jsonb_build_object('name', p_name, 'prefix', p_prefix, 'scopes', p_scopes, 'expiresAt', coalesce(p_expires_at, v_own.expires_at)), p_request_id);
+  outcome := 'created';
+end
+$function$
+;
+alter function tollgate.create_key(text,text,text,text,bytea,text,text[],timestamp with time zone,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.create_key(text,text,text,text,bytea,text,text[],timestamp with time zone,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.create_operator(p_id text, p_name text, p_credential_hash bytea, p_expires_at timestamp with time zone)
  RETURNS void
  LANGUAGE sql
@@ -2349,6 +2790,85 @@ $function$
 ;
 alter function tollgate.create_operator(text,text,bytea,timestamp with time zone) owner to tollgate_ledger;
 grant execute on function tollgate.create_operator(text,text,bytea,timestamp with time zone) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.create_organization(p_actor text, p_organization text, p_name text, p_plan text, p_mode text, p_time_zone text, p_reason text, p_key text, p_request_hash bytea, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, answer jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_origin tollgate.organization_origins;
+  v_table  text;
+begin
+  is_repeat := false;
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    outcome := 'not_an_operator';
+    return next;
+    return;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('tollgate.create_organization ' || p_actor || ' ' || p_key, 0));
+  select o.* into v_origin from tollgate.organization_origins o where o.actor = p_actor and o.key = p_key;
+  if found then
+    is_repeat := v_origin.request_hash = p_request_hash;
+    outcome := case when is_repeat then 'created' else 'key_reused' end;
+    answer := case when is_repeat then v_origin.answer end;
+    return next;
+    return;
+  end if;
+  outcome := case
+    when not exists (select from tollgate.current_allowances a where a.plan = p_plan) then 'plan_unknown'
+    when not exists (select from pg_timezone_names z where z.name = p_time_zone) then 'time_zone_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+
+  -- In one statement, so that the trigger, which runs when it ends, finds the calendar's zone.
+  begin
+    with created as (
+      insert into public.organizations (id, name, plan) values (p_organization, p_name, p_plan)
+      on conflict (id) do nothing
+      returning id
+    )
+    insert into tollgate.billing_cycles (organization_id, anchor, time_zone)
+    select c.id, clock_timestamp(), p_time_zone from created c;
+    if not found then
+      outcome := 'organization_exists';
+      return next;
+      return;
+    end if;
+  exception when integrity_constraint_violation or string_data_right_truncation then
+    get stacked diagnostics v_table = table_name;
+    if v_table not in ('organizations', '') then
+      raise;
+    end if;
+    outcome := 'app_table_refused';
+    return next;
+    return;
+  end;
+  if p_mode = 'test' then
+    insert into tollgate.test_organizations (organization_id) values (p_organization);
+  end if;
+  select jsonb_build_object('id', c.organization_id, 'name', p_name, 'plan', p_plan, 'mode', p_mode, 'timeZone', p_time_zone,
+                            'createdAt', c.anchor)
+    into strict answer
+    from tollgate.billing_cycles c
+   where c.organization_id = p_organization;
+  insert into tollgate.organization_origins (organization_id, actor, key, request_hash, answer)
+  values (p_organization, p_actor, p_key, p_request_hash, answer);
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'createOrganization', p_organization, p_reason,
+          jsonb_build_object('plan', p_plan, 'mode', p_mode, 'timeZone', p_time_zone), p_request_id);
+  outcome := 'created';
+  return next;
+end
+$function$
+;
+alter function tollgate.create_organization(text,text,text,text,text,text,text,text,bytea,text) owner to tollgate_ledger;
+grant execute on function tollgate.create_organization(text,text,text,text,text,text,text,text,bytea,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.current_organizations()
  RETURNS text[]
@@ -2372,6 +2892,7 @@ CREATE OR REPLACE FUNCTION tollgate.deduct_tokens(p_organization text, p_princip
 AS $function$
 #variable_conflict use_column
 declare
+  c_lifetime   constant interval := interval '1 minute';
   v_claim      record;
   v_hold       record;
   v_end        record;
@@ -2407,10 +2928,14 @@ begin
    where f.feature = p_feature;
   token_type := v_token_type; tokens := v_tokens;
 
-  -- The expiry is never reached: the capture follows in the same transaction.
-  select h.* into strict v_hold
-    from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
-                              array[interval '1 minute'], array[p_principal], array[null::text], array[null::text], 'charge') h;
+  -- The expiry is never reached: the capture follows in the same transaction. The short way first, as a lone hold takes it.
+  select 'held' as outcome, false as is_repeat, l.token_type, l.available, l.expires_at into v_hold
+    from tollgate.place_lone_hold(p_organization, p_hold, p_feature, v_tokens, c_lifetime, p_principal) l;
+  if not found then
+    select h.outcome, h.is_repeat, h.token_type, h.available, h.expires_at into strict v_hold
+      from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
+                                array[c_lifetime], array[p_principal], array[null::text], array[null::text], 'charge') h;
+  end if;
   available := v_hold.available;
   -- The feature's own, or the one that it fell back to.
   v_token_type := coalesce(v_hold.token_type, v_token_type); token_type := v_token_type;
@@ -2428,9 +2953,9 @@ begin
     return;
   end if;
 
-  select h.* into strict v_end
-    from tollgate.end_holds(array[p_organization], array[p_hold], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
-                            array[p_principal], array[p_metadata], false) h;
+  -- At the instant of the hold, on the balance that it has locked.
+  select e.* into strict v_end
+    from tollgate.end_hold(p_organization, p_hold, 'capture', null, null, true, p_principal, p_metadata, v_hold.expires_at - c_lifetime) e;
   if v_end.outcome <> 'captured' then
     raise exception 'tollgate: the hold of a deduction is %', v_end.outcome;
   end if;
@@ -2468,6 +2993,21 @@ $function$
 ;
 alter function tollgate.delivery_lag(text) owner to tollgate_ledger;
 grant execute on function tollgate.delivery_lag(text) to tollgate_worker;
+
+CREATE OR REPLACE FUNCTION tollgate.describe_organization(p_organization text)
+ RETURNS TABLE(id text, name text, plan text, mode text, time_zone text, created_at timestamp with time zone, suspended_since timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+    from public.organizations o
+    left join tollgate.billing_cycles c on c.organization_id = o.id
+   where o.id = p_organization and o.id = any (tollgate.current_organizations())
+$function$
+;
+alter function tollgate.describe_organization(text) owner to tollgate_ledger;
+grant execute on function tollgate.describe_organization(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.edit_balance()
  RETURNS trigger
@@ -3140,6 +3680,20 @@ $function$
 alter function tollgate.hand_back_lane(text,text,uuid) owner to tollgate_ledger;
 grant execute on function tollgate.hand_back_lane(text,text,uuid) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.has_another_admin(p_organization text, p_user text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select exists (
+    select from public.user_profiles p
+     where p.organization_id = p_organization and p.id::text <> p_user and p.role::text = 'admin')
+$function$
+;
+alter function tollgate.has_another_admin(text,text) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.hash_entries(p_previous_hash bytea, p_organization text, p_token_type text, p_from bigint, p_to bigint)
  RETURNS TABLE(entries bigint, hash bytea)
  LANGUAGE plpgsql
@@ -3281,40 +3835,190 @@ $function$
 ;
 alter function tollgate.lapse_holds(text,text,timestamp with time zone,timestamp with time zone) owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text, p_feature text, p_expires_at timestamp with time zone, p_id text, p_limit integer)
- RETURNS TABLE(ordinal integer, hold_id text, looked_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION tollgate.list_acts(p_viewer text, p_organization text, p_actor text, p_act text, p_from timestamp with time zone, p_to timestamp with time zone, p_before bigint, p_limit integer)
+ RETURNS SETOF tollgate.audit_log
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_viewer, 9) is distinct from 'operator:' or not tollgate.may_administer(p_viewer, null) then
+    return;
+  end if;
+  return query
+    select l.*
+      from tollgate.audit_log l
+     where (p_organization is null or l.organization_id = p_organization)
+       and (p_actor is null or l.actor = p_actor)
+       and (p_act is null or l.act = p_act)
+       and (p_from is null or l.created_at >= p_from)
+       and (p_to is null or l.created_at < p_to)
+       and (p_before is null or l.id < p_before)
+     order by l.id desc
+     limit p_limit;
+end
+$function$
+;
+alter function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_acts(text,text,text,text,timestamp with time zone,timestamp with time zone,bigint,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_holds(p_organization text, p_state text, p_feature text, p_expires_at timestamp with time zone, p_id text, p_limit integer, p_walk integer)
+ RETURNS TABLE(ordinal integer, hold_id text, looked_at timestamp with time zone, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 #variable_conflict use_column
 declare
-  v_now timestamptz := clock_timestamp();
+  v_now       timestamptz := clock_timestamp();
+  v_above     timestamptz := case p_state when 'held' then v_now else '-infinity' end;
+  v_type      text;
+  v_hold      record;
+  v_looked_at integer;
+  v_found     integer;
+  v_at        timestamptz;
+  v_ids       text[] := '{}';
+  v_instants  timestamptz[] := '{}';
+  v_walked_to timestamptz := '-infinity';
 begin
+  for v_type in select b.token_type from tollgate.balances b where b.organization_id = p_organization loop
+    v_looked_at := 0; v_found := 0; v_at := 'infinity';
+    for v_hold in
+      select l.id, l.expires_at,
+             (p_state is null or p_state = case when l.state = 'held' and l.expires_at <= v_now then 'lapsed' else l.state end)
+               and (p_feature is null or p_feature = l.feature) as is_wanted
+        from tollgate.holds l
+       where l.organization_id || '/' || l.token_type = p_organization || '/' || v_type
+         and l.expires_at <= coalesce(p_expires_at, 'infinity') and l.expires_at > v_above
+         and (p_expires_at is null or (l.expires_at, l.id) < (p_expires_at, p_id))
+       order by l.organization_id || '/' || l.token_type desc, l.expires_at desc
+    loop
+      -- The index knows no order of ids: what ends at one instant is looked at whole.
+      if v_hold.expires_at < v_at then
+        exit when v_found >= p_limit;
+        if v_looked_at >= p_walk then
+          v_walked_to := greatest(v_walked_to, v_at);
+          exit;
+        end if;
+      end if;
+      v_looked_at := v_looked_at + 1; v_at := v_hold.expires_at;
+      if v_hold.is_wanted then
+        v_found := v_found + 1; v_ids := v_ids || v_hold.id; v_instants := v_instants || v_at;
+      end if;
+    end loop;
+  end loop;
+
   return query
-    select row_number() over (order by h.expires_at desc, h.id desc)::integer, h.id, v_now
-      from tollgate.balances b
-     cross join lateral (
-       select l.id, l.expires_at
-         from tollgate.holds l
-        where l.organization_id || '/' || l.token_type = b.organization_id || '/' || b.token_type
-          and l.expires_at <= coalesce(p_expires_at, 'infinity')
-          and (p_expires_at is null or (l.expires_at, l.id) < (p_expires_at, p_id))
-          and l.expires_at > case p_state when 'held' then v_now else '-infinity' end
-          and (p_state is null or p_state = case when l.state = 'held' and l.expires_at <= v_now then 'lapsed' else l.state end)
-          and (p_feature is null or l.feature = p_feature)
-        order by l.organization_id || '/' || l.token_type desc, l.expires_at desc
-        fetch first (p_limit) rows with ties) h
-     where b.organization_id = p_organization
-     order by h.expires_at desc, h.id desc
+    select row_number() over (order by u.expires_at desc, u.id desc)::integer, u.id, v_now, u.expires_at
+      from unnest(v_ids, v_instants) as u (id, expires_at)
+     where u.expires_at >= v_walked_to
+     order by u.expires_at desc, u.id desc
      limit p_limit;
+  if v_walked_to > '-infinity' and (select count(*) from unnest(v_instants) as u (expires_at) where u.expires_at >= v_walked_to) < p_limit then
+    return query select null::integer, null::text, v_now, v_walked_to;
+  end if;
 end
 $function$
 ;
-alter function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) owner to tollgate_ledger;
-grant execute on function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer) to tollgate_api;
+alter function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_holds(text,text,text,timestamp with time zone,text,integer,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search text, p_after text, p_limit integer)
+ RETURNS TABLE(id text, name text, plan text, mode text, time_zone text, created_at timestamp with time zone, suspended_since timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+    from public.organizations o
+    left join tollgate.billing_cycles c on c.organization_id = o.id
+   where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
+     and (p_after is null or o.id > p_after)
+     and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)
+   order by o.id
+   limit p_limit
+$function$
+;
+alter function tollgate.list_organizations(text,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_organizations(text,text,text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_sub_limits(p_organization text, p_subjects integer)
+ RETURNS TABLE(token_type text, scope text, subject text, every text, tokens bigint, window_start timestamp with time zone, used jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_types text[] := array(select distinct l.token_type from tollgate.sub_limits l where l.organization_id = p_organization);
+  v_now   timestamptz;
+begin
+  if cardinality(v_types) = 0 then
+    return;
+  end if;
+  v_now := tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+  return query
+    select l.token_type, l.scope, l.subject, l.every, l.tokens, w.window_start,
+           (select coalesce(jsonb_agg(jsonb_build_object('subject', m.subject, 'tokens', m.used) order by m.used desc, m.subject), '[]')
+              from (select c.subject, c.used from tollgate.limit_counters c
+                     where c.organization_id = l.organization_id and c.limit_id = l.id and c.window_start = w.window_start and c.used > 0
+                     order by c.used desc, c.subject
+                     limit p_subjects) m)
+      from tollgate.sub_limits l
+      join tollgate.balances b on b.organization_id = l.organization_id and b.token_type = l.token_type
+      join tollgate.billing_cycles y on y.organization_id = l.organization_id
+     cross join lateral (
+       select case l.every when 'period' then b.period_start
+                           else date_trunc('day', v_now at time zone y.time_zone) at time zone y.time_zone end as window_start) w
+     where l.organization_id = p_organization and l.token_type = any (v_types)
+     order by l.token_type, l.scope, l.subject, l.every;
+end
+$function$
+;
+alter function tollgate.list_sub_limits(text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_sub_limits(text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.list_usage(p_organization text, p_is_newest boolean, p_from timestamp with time zone, p_to timestamp with time zone, p_after_at timestamp with time zone, p_after_id bigint, p_feature text, p_token_type text, p_user text, p_key text, p_limit integer)
+ RETURNS SETOF public.ai_token_usage_log
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+  if p_is_newest then
+    return query
+      select l.*
+        from public.ai_token_usage_log l
+       where l.organization_id = p_organization
+         and l.created_at >= coalesce(p_from, '-infinity') and l.created_at < coalesce(p_to, 'infinity')
+         and (l.created_at, l.id) < (coalesce(p_after_at, 'infinity'), coalesce(p_after_id, 0))
+         and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+         and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)
+       order by l.created_at desc, l.id desc
+       limit p_limit;
+  else
+    return query
+      select l.*
+        from public.ai_token_usage_log l
+       where l.organization_id = p_organization
+         and l.created_at >= coalesce(p_from, '-infinity') and l.created_at < coalesce(p_to, 'infinity')
+         and (l.created_at, l.id) > (coalesce(p_after_at, '-infinity'), coalesce(p_after_id, 0))
+         and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+         and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)
+       order by l.created_at, l.id
+       limit p_limit;
+  end if;
+end
+$function$
+;
+alter function tollgate.list_usage(text,boolean,timestamp with time zone,timestamp with time zone,timestamp with time zone,bigint,text,text,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.list_usage(text,boolean,timestamp with time zone,timestamp with time zone,timestamp with time zone,bigint,text,text,text,text,integer) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.live_grants(p_organizations text[], p_token_types text[], p_burn_orders text[], OUT numbers integer[], OUT grant_ids bigint[], OUT remaining bigint[])
  RETURNS record
@@ -3344,6 +4048,7 @@ end
 $function$
 ;
 alter function tollgate.live_grants(text[],text[],text[]) owner to tollgate_ledger;
+grant execute on function tollgate.live_grants(text[],text[],text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.lock_balances(p_organizations text[], p_token_types text[])
  RETURNS timestamp with time zone
@@ -3464,17 +4169,63 @@ $function$
 alter function tollgate.mark_delivered(text,text,uuid,bigint,interval) owner to tollgate_ledger;
 grant execute on function tollgate.mark_delivered(text,text,uuid,bigint,interval) to tollgate_worker;
 
-CREATE OR REPLACE FUNCTION tollgate.membership_of(p_user text)
- RETURNS TABLE(organization_id text, role text)
+CREATE OR REPLACE FUNCTION tollgate.may_administer(p_actor text, p_organization text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select case split_part(p_actor, ':', 1)
+    when 'user' then exists (
+      select from public.user_profiles p
+       where p.id::text = substr(p_actor, 6) and p.organization_id = p_organization and p.role::text = 'admin')
+    when 'key' then exists (
+      select from tollgate.api_keys k
+       where k.id = substr(p_actor, 5) and k.organization_id = p_organization and 'organization:write' = any (k.scopes)
+         and k.revoked_at is null and (k.expires_at is null or k.expires_at > clock_timestamp()))
+    when 'operator' then exists (
+      select from tollgate.operators o
+       where o.id = substr(p_actor, 10)
+         and o.revoked_at is null and (o.expires_at is null or o.expires_at > clock_timestamp()))
+    else false
+  end
+$function$
+;
+alter function tollgate.may_administer(text,text) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.memberships_of(p_users text[])
+ RETURNS TABLE(ordinal integer, organization_id text, role text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return query
+    select u.position::integer, p.organization_id, case p.role when 'admin' then 'admin' else 'member' end
+      from unnest(p_users) with ordinality as u (id, position)
+     cross join lateral (
+       select m.organization_id::text as organization_id, m.role::text as role from public.user_profiles m where m.id::text = u.id offset 0) p;
+end
+$function$
+;
+alter function tollgate.memberships_of(text[]) owner to tollgate_ledger;
+grant execute on function tollgate.memberships_of(text[]) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.mode_of(p_organization text)
+ RETURNS text
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select p.organization_id, case p.role::text when 'admin' then 'admin' else 'member' end from public.user_profiles p where p.id::text = p_user
+  select case when exists (select from tollgate.test_organizations t where t.organization_id = p_organization) then 'test' else 'live' end
 $function$
 ;
-alter function tollgate.membership_of(text) owner to tollgate_ledger;
-grant execute on function tollgate.membership_of(text) to tollgate_api;
+alter function tollgate.mode_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.mode_of(text) to owner;
+grant execute on function tollgate.mode_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.next_boundary(p_anchor timestamp with time zone, p_time_zone text, p_after timestamp with time zone)
  RETURNS timestamp with time zone
@@ -3501,6 +4252,22 @@ end
 $function$
 ;
 alter function tollgate.next_boundary(timestamp with time zone,text,timestamp with time zone) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.note_key_use(p_ids text[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  update tollgate.api_keys k
+     set last_used_at = clock_timestamp()
+    from (select u.id from tollgate.api_keys u where u.id = any (p_ids) order by u.id for no key update) used
+   where k.id = used.id
+$function$
+;
+alter function tollgate.note_key_use(text[]) owner to tollgate_ledger;
+grant execute on function tollgate.note_key_use(text[]) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.notice_low(p_organizations text[], p_token_types text[])
  RETURNS void
@@ -4246,6 +5013,27 @@ $function$
 alter function tollgate.quote_holds(text[],text[],text[],bigint[]) owner to tollgate_ledger;
 grant execute on function tollgate.quote_holds(text[],text[],text[],bigint[]) to tollgate_api;
 
+CREATE OR REPLACE FUNCTION tollgate.record_act(p_actor text, p_organization text, p_act text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_operator';
+  elsif p_organization is not null and not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  insert into tollgate.audit_log (organization_id, actor, act, reason, request_id)
+  values (p_organization, p_actor, p_act, p_reason, p_request_id);
+  return 'recorded';
+end
+$function$
+;
+alter function tollgate.record_act(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.record_act(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.record_attempt(p_organization text, p_job text, p_attempt integer, p_outcome text, p_model text, p_provider_request text, p_http_status integer, p_usage jsonb)
  RETURNS void
  LANGUAGE sql
@@ -4595,6 +5383,54 @@ $function$
 alter function tollgate.remove_delivered_events(interval,integer) owner to tollgate_ledger;
 grant execute on function tollgate.remove_delivered_events(interval,integer) to tollgate_worker;
 
+CREATE OR REPLACE FUNCTION tollgate.remove_member(p_actor text, p_organization text, p_user text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_role text;
+begin
+  perform from public.organizations o where o.id = p_organization for no key update;
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  select case p.role::text when 'admin' then 'admin' else 'member' end into v_role
+    from public.user_profiles p
+   where p.id::text = p_user and p.organization_id = p_organization
+     for update;
+  if not found then
+    return 'member_unknown';
+  elsif v_role = 'admin' and left(p_actor, 9) <> 'operator:' and not tollgate.has_another_admin(p_organization, p_user) then
+    return 'last_admin';
+  end if;
+  begin
+    if exists (select from pg_attribute a
+                where a.attrelid = 'public.user_profiles'::regclass and a.attname = 'organization_id' and a.attnotnull) then
+      delete from public.user_profiles p where p.id::text = p_user;
+    else
+      update public.user_profiles p
+         set organization_id = null,
+             role = (jsonb_populate_record(null::public.user_profiles, jsonb_build_object('role', 'member'))).role
+       where p.id::text = p_user;
+    end if;
+  exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+    return 'app_table_refused';
+  end;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'removeMember', 'user:' || p_user, p_reason,
+          jsonb_build_object('role', jsonb_build_object('from', v_role, 'to', null)), p_request_id);
+  return 'removed';
+end
+$function$
+;
+alter function tollgate.remove_member(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.remove_member(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.remove_subscriber(p_name text)
  RETURNS void
  LANGUAGE sql
@@ -4606,6 +5442,42 @@ $function$
 ;
 alter function tollgate.remove_subscriber(text) owner to tollgate_ledger;
 grant execute on function tollgate.remove_subscriber(text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.rename_organization(p_actor text, p_organization text, p_name text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  end if;
+  select o.name into v_name from public.organizations o where o.id = p_organization for no key update;
+  if not found then
+    return 'organization_unknown';
+  end if;
+  if v_name is distinct from p_name then
+    begin
+      update public.organizations o set name = p_name where o.id = p_organization;
+    exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+      return 'app_table_refused';
+    end;
+  end if;
+  if v_name is distinct from p_name or left(p_actor, 9) = 'operator:' then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'renameOrganization', p_organization, p_reason,
+            case when v_name is distinct from p_name then jsonb_build_object('name', jsonb_build_object('from', v_name, 'to', p_name)) else '{}' end,
+            p_request_id);
+  end if;
+  return 'renamed';
+end
+$function$
+;
+alter function tollgate.rename_organization(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.rename_organization(text,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.request_cancellation(p_organization text, p_job text)
  RETURNS TABLE(state text)
@@ -4760,6 +5632,69 @@ $function$
 alter function tollgate.reverse_adjustment(text,bigint,text,text) owner to tollgate_ledger;
 grant execute on function tollgate.reverse_adjustment(text,bigint,text,text) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.reverse_as_operator(p_actor text, p_organization text, p_adjustment bigint, p_reason text, p_request_id text)
+ RETURNS TABLE(outcome text, is_repeat boolean, available bigint, reversal tollgate.adjustments)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_reversal bigint;
+begin
+  is_repeat := false;
+  outcome := case
+    when left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then 'not_an_operator'
+    when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
+  end;
+  if outcome is not null then
+    return next;
+    return;
+  end if;
+  select a.outcome, a.is_repeat, a.adjustment, a.available
+    into strict outcome, is_repeat, v_reversal, available
+    from tollgate.reverse_adjustment(p_organization, p_adjustment, 'operator', p_reason) a;
+  select a.* into reversal
+    from tollgate.adjustments a
+   where a.organization_id = p_organization and a.id = coalesce(v_reversal, p_adjustment);
+  if outcome = 'reversed' and not is_repeat then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'reverseAdjustment', p_adjustment::text, p_reason,
+            jsonb_build_object('reversal', v_reversal, 'amount', reversal.amount), p_request_id);
+  end if;
+  return next;
+end
+$function$
+;
+alter function tollgate.reverse_as_operator(text,text,bigint,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.reverse_as_operator(text,text,bigint,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.revoke_key(p_actor text, p_organization text, p_key text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  end if;
+  update tollgate.api_keys k
+     set revoked_at = clock_timestamp()
+   where k.id = p_key and k.organization_id = p_organization and k.revoked_at is null;
+  if found then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, request_id)
+    values (p_organization, p_actor, 'revokeKey', 'key:' || p_key, p_reason, p_request_id);
+    return 'revoked';
+  end if;
+  return case when exists (select from tollgate.api_keys k where k.id = p_key and k.organization_id = p_organization) then 'revoked' else 'key_unknown' end;
+end
+$function$
+;
+alter function tollgate.revoke_key(text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.revoke_key(text,text,text,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.revoke_operator(p_id text)
  RETURNS boolean
  LANGUAGE sql
@@ -4774,6 +5709,74 @@ $function$
 ;
 alter function tollgate.revoke_operator(text) owner to tollgate_ledger;
 grant execute on function tollgate.revoke_operator(text) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.rotate_key(p_actor text, p_organization text, p_key text, p_new_id text, p_key_hash bytea, p_prefix text, p_overlap_seconds integer, p_reason text, p_request_id text, OUT outcome text, OUT scope text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_own      tollgate.api_keys;
+  v_old      tollgate.api_keys;
+  v_now      timestamptz;
+  v_lifetime timestamptz;
+  v_ends_at  timestamptz;
+  v_types    text[];
+  v_limit    record;
+begin
+  perform from tollgate.api_keys k
+    where k.organization_id = p_organization and k.id in (p_key, case when left(p_actor, 4) = 'key:' then substr(p_actor, 5) end)
+    order by k.id
+      for no key update;
+  select k.* into v_own from tollgate.api_keys k where left(p_actor, 4) = 'key:' and k.id = substr(p_actor, 5);
+  select k.* into v_old from tollgate.api_keys k where k.organization_id = p_organization and k.id = p_key;
+  v_now := clock_timestamp();
+  scope := (select s.scope from unnest(v_old.scopes) with ordinality as s (scope, position)
+             where v_own.id is not null and s.scope <> all (v_own.scopes) order by s.position limit 1);
+  outcome := case
+    when not tollgate.may_administer(p_actor, p_organization) then 'not_an_admin'
+    when v_old.id is null then 'key_unknown'
+    when exists (select from tollgate.api_keys k where k.id = p_new_id and k.key_hash = p_key_hash) then 'rotated'
+    when v_old.revoked_at is not null or v_old.expires_at <= v_now then 'key_ended'
+    when scope is not null then 'scope_missing'
+  end;
+  if outcome is not null then
+    return;
+  end if;
+
+  perform tollgate.check_key_mode(p_organization, p_prefix);
+  v_lifetime := case when v_old.replaced_by is null then v_old.expires_at else v_old.lifetime_ends_at end;
+  insert into tollgate.api_keys (id, organization_id, name, key_hash, prefix, scopes, expires_at)
+  values (p_new_id, p_organization, v_old.name, p_key_hash, p_prefix, v_old.scopes, least(v_lifetime, v_own.expires_at));
+  update tollgate.api_keys k
+     set replaced_by = p_new_id, lifetime_ends_at = v_lifetime, expires_at = least(k.expires_at, v_now + make_interval(secs => p_overlap_seconds))
+   where k.id = p_key
+  returning k.expires_at into v_ends_at;
+
+  v_types := array(select distinct l.token_type from tollgate.sub_limits l
+                    where l.organization_id = p_organization and l.scope = 'key' and l.subject = 'key:' || p_key);
+  if cardinality(v_types) > 0 then
+    perform tollgate.lock_balances(array_fill(p_organization, array[cardinality(v_types)]), v_types);
+    for v_limit in
+      select l.token_type, l.every, l.tokens from tollgate.sub_limits l
+       where l.organization_id = p_organization and l.scope = 'key' and l.subject = 'key:' || p_key and l.token_type = any (v_types)
+       order by l.token_type, l.every
+    loop
+      perform tollgate.set_sub_limit(p_organization, v_limit.token_type, 'key', 'key:' || p_new_id, v_limit.every, v_limit.tokens);
+    end loop;
+  end if;
+
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'rotateKey', 'key:' || p_key, p_reason,
+          jsonb_build_object('replacedBy', p_new_id, 'prefix', p_prefix, 'expiresAt', v_ends_at), p_request_id);
+  outcome := 'rotated';
+end
+$function$
+;
+alter function tollgate.rotate_key(text,text,text,text,bytea,text,integer,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.rotate_key(text,text,text,text,bytea,text,integer,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.route_events(p_limit integer)
  RETURNS void
@@ -4990,6 +5993,105 @@ $function$
 alter function tollgate.set_low_balance(text,text,bigint) owner to tollgate_ledger;
 grant execute on function tollgate.set_low_balance(text,text,bigint) to owner;
 
+CREATE OR REPLACE FUNCTION tollgate.set_member(p_actor text, p_organization text, p_user text, p_role text, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_given   public.user_profiles;
+  v_before  record;
+  v_table   text;
+  v_is_new  boolean;
+  v_changes jsonb := '{}';
+begin
+  perform from public.organizations o where o.id = p_organization for no key update;
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+  begin
+    v_given := jsonb_populate_record(null::public.user_profiles,
+                                     jsonb_build_object('id', p_user, 'organization_id', p_organization, 'role', p_role));
+    insert into public.user_profiles (id, organization_id, role) values (v_given.id, v_given.organization_id, v_given.role)
+    on conflict (id) do nothing;
+    v_is_new := found;
+    if v_is_new then
+      v_changes := jsonb_build_object('role', jsonb_build_object('from', null, 'to', p_role));
+    else
+      select p.organization_id, case p.role::text when 'admin' then 'admin' else 'member' end as role
+        into strict v_before
+        from public.user_profiles p
+       where p.id::text = p_user
+         for no key update;
+      if v_before.organization_id <> p_organization then
+        return 'member_elsewhere';
+      elsif v_before.organization_id is null or v_before.role <> p_role then
+        if v_before.organization_id is not null and p_role = 'member' and left(p_actor, 9) <> 'operator:'
+           and not tollgate.has_another_admin(p_organization, p_user) then
+          return 'last_admin';
+        end if;
+        update public.user_profiles p
+           set organization_id = v_given.organization_id, role = v_given.role
+         where p.id::text = p_user;
+        v_changes := jsonb_build_object('role', jsonb_build_object(
+          'from', case when v_before.organization_id is not null then v_before.role end, 'to', p_role));
+      end if;
+    end if;
+  exception when integrity_constraint_violation or invalid_text_representation or string_data_right_truncation then
+    return 'app_table_refused';
+  end;
+  if v_changes <> '{}' or left(p_actor, 9) = 'operator:' then
+    insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+    values (p_organization, p_actor, 'setMember', 'user:' || p_user, p_reason, v_changes, p_request_id);
+  end if;
+  return 'member_set';
+end
+$function$
+;
+alter function tollgate.set_member(text,text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.set_member(text,text,text,text,text,text) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.set_retention(p_organization text, p_actor text, p_prompt_days integer, p_result_days integer, p_idempotency_days integer, p_reason text, p_request_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  v_before tollgate.retention_settings;
+begin
+  if not tollgate.may_administer(p_actor, p_organization) then
+    return 'not_an_admin';
+  elsif not exists (select from public.organizations o where o.id = p_organization) then
+    return 'organization_unknown';
+  end if;
+
+  insert into tollgate.retention_settings (organization_id) values (p_organization) on conflict (organization_id) do nothing;
+  select s.* into strict v_before from tollgate.retention_settings s where s.organization_id = p_organization for update;
+  if (v_before.prompt_days, v_before.result_days, v_before.idempotency_days) is not distinct from (p_prompt_days, p_result_days, p_idempotency_days) then
+    return 'unchanged';
+  end if;
+  update tollgate.retention_settings s
+     set prompt_days = p_prompt_days, result_days = p_result_days, idempotency_days = p_idempotency_days
+   where s.organization_id = p_organization;
+  insert into tollgate.audit_log (organization_id, actor, act, subject, reason, changes, request_id)
+  values (p_organization, p_actor, 'setRetention', p_organization, p_reason,
+          jsonb_build_object(
+            'before', jsonb_build_object('promptDays', v_before.prompt_days, 'resultDays', v_before.result_days, 'idempotencyDays', v_before.idempotency_days),
+            'after',  jsonb_build_object('promptDays', p_prompt_days, 'resultDays', p_result_days, 'idempotencyDays', p_idempotency_days)),
+          p_request_id);
+  return 'set';
+end
+$function$
+;
+alter function tollgate.set_retention(text,text,integer,integer,integer,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.set_retention(text,text,integer,integer,integer,text,text) to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.set_sub_limit(p_organization text, p_token_type text, p_scope text, p_subject text, p_every text, p_tokens bigint)
  RETURNS void
  LANGUAGE plpgsql
@@ -5015,6 +6117,24 @@ $function$
 ;
 alter function tollgate.set_sub_limit(text,text,text,text,text,bigint) owner to tollgate_ledger;
 grant execute on function tollgate.set_sub_limit(text,text,text,text,text,bigint) to owner;
+
+CREATE OR REPLACE FUNCTION tollgate.settings_of(p_organization text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select jsonb_build_object(
+    'captureAboveHold', coalesce((select r.capture_above_hold from tollgate.organization_rules r where r.organization_id = p_organization), 'refuse'),
+    'lowBalances', (
+      select jsonb_object_agg(t.token_type, b.low_threshold)
+        from (select distinct a.token_type from tollgate.current_allowances a) t
+        left join tollgate.balances b on b.organization_id = p_organization and b.token_type = t.token_type))
+$function$
+;
+alter function tollgate.settings_of(text) owner to tollgate_ledger;
+grant execute on function tollgate.settings_of(text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.settle_due(p_organization text, p_principal text)
  RETURNS text
@@ -5362,6 +6482,21 @@ $function$
 ;
 alter function tollgate.take_more(text,text,text,text,bigint,text,timestamp with time zone) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.tenant_keys()
+ RETURNS TABLE(id text, organization_id text, name text, prefix text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, last_used_at timestamp with time zone, replaced_by text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select k.id, k.organization_id, k.name, k.prefix, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.replaced_by
+    from tollgate.api_keys k
+   where k.organization_id = any (tollgate.current_organizations())
+$function$
+;
+alter function tollgate.tenant_keys() owner to tollgate_ledger;
+grant execute on function tollgate.tenant_keys() to tollgate_api;
+
 CREATE OR REPLACE FUNCTION tollgate.token_stats(p_organization text, p_principal text)
  RETURNS TABLE(outcome text, token_type text, available bigint, held bigint, used bigint, allocated bigint, refresh_date timestamp with time zone)
  LANGUAGE plpgsql
@@ -5424,6 +6559,66 @@ end
 $function$
 ;
 alter function tollgate.types_of_holds(text[],text[],text[]) owner to tollgate_ledger;
+
+CREATE OR REPLACE FUNCTION tollgate.usage_buckets(p_from timestamp with time zone, p_to timestamp with time zone, p_interval text, p_time_zone text, p_most integer)
+ RETURNS timestamp with time zone[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_starts timestamptz[] := '{}';
+  v_at     timestamptz := p_from;
+  v_clock  timestamp;
+  v_next   timestamptz;
+begin
+  while v_at < p_to and cardinality(v_starts) <= p_most loop
+    v_starts := v_starts || v_at;
+    v_clock := date_trunc(p_interval, v_at at time zone p_time_zone);
+    if p_interval = 'hour' then
+      v_next := v_at + (v_clock + interval '1 hour' - (v_at at time zone p_time_zone));
+      if tollgate.clock_offset(v_next - interval '1 microsecond', p_time_zone) <> tollgate.clock_offset(v_at, p_time_zone) then
+        v_next := tollgate.clock_change(v_at, v_next, p_time_zone);
+      end if;
+    else
+      -- More than once where the day was skipped, or where v_at lies in time that came again.
+      loop
+        v_clock := v_clock + ('1 ' || p_interval)::interval;
+        v_next := tollgate.clock_reaches(v_clock, p_time_zone);
+        exit when v_next > v_at;
+      end loop;
+    end if;
+    v_at := v_next;
+  end loop;
+  return v_starts;
+end
+$function$
+;
+alter function tollgate.usage_buckets(timestamp with time zone,timestamp with time zone,text,text,integer) owner to tollgate_ledger;
+grant execute on function tollgate.usage_buckets(timestamp with time zone,timestamp with time zone,text,text,integer) to tollgate_api;
+
+CREATE OR REPLACE FUNCTION tollgate.usage_series(p_organization text, p_from timestamp with time zone, p_to timestamp with time zone, p_starts timestamp with time zone[], p_by text, p_feature text, p_token_type text, p_user text, p_key text)
+ RETURNS TABLE(bucket integer, grouped_by text, tokens bigint, refunded bigint, charges bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select u.bucket, u.grouped_by, sum(u.tokens_deducted)::bigint, coalesce(- sum(u.tokens_deducted) filter (where u.tokens_deducted < 0), 0)::bigint,
+         count(*) filter (where u.tokens_deducted > 0)
+    from (select width_bucket(l.created_at, p_starts) as bucket,
+                 case p_by when 'feature' then l.feature_used when 'tokenType' then l.token_type when 'user' then l.user_id
+                           when 'key' then substring(l.principal from '^key:(.*)$') end as grouped_by,
+                 l.tokens_deducted
+            from public.ai_token_usage_log l
+           where l.organization_id = p_organization and l.created_at >= p_from and l.created_at < p_to
+             and (p_feature is null or l.feature_used = p_feature) and (p_token_type is null or l.token_type = p_token_type)
+             and (p_user is null or l.user_id = p_user) and (p_key is null or l.principal = 'key:' || p_key)) u
+   group by u.bucket, u.grouped_by
+$function$
+;
+alter function tollgate.usage_series(text,timestamp with time zone,timestamp with time zone,timestamp with time zone[],text,text,text,text,text) owner to tollgate_ledger;
+grant execute on function tollgate.usage_series(text,timestamp with time zone,timestamp with time zone,timestamp with time zone[],text,text,text,text,text) to tollgate_api;
 
 CREATE OR REPLACE FUNCTION tollgate.usual_caps(OUT open_holds integer, OUT open_jobs integer)
  RETURNS record

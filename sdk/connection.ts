@@ -1,4 +1,5 @@
 import type { Problem } from '../contract/problems.ts';
+import { backOffMs, now, pause } from './backOff.ts';
 import { TollgateError } from './tollgateError.ts';
 
 export interface TollgateConfiguration {
@@ -10,57 +11,77 @@ export interface TollgateConfiguration {
   accessToken?: () => string | null | undefined | Promise<string | null | undefined>;
   /** How long one attempt may take, in milliseconds. Default 10,000. */
   timeoutMs?: number;
+  /** How long one call may take with all its repeats and pauses, in milliseconds. Default 60,000. */
+  deadlineMs?: number;
+  /** How often one call is tried at most. Default 4. */
+  attempts?: number;
+  /** The longest pause before the first repeat, in milliseconds; it doubles with each. Default 200. */
+  backOffMs?: number;
 }
 
-let configured: TollgateConfiguration | undefined;
-
-/** Says, once, where Tollgate is and as whom to call it. Without it `TOLLGATE_URL` and `TOLLGATE_API_KEY` are read. */
-export function configureTollgate(configuration: TollgateConfiguration): void {
-  configured = configuration;
+/** Of one call. */
+export interface CallOptions {
+  /** Yours instead of one that is made for this call: 1 to 255 printable ASCII characters. */
+  idempotencyKey?: string | undefined;
+  /** Ends the call with the signal's reason. What was sent may have taken effect all the same. */
+  signal?: AbortSignal | undefined;
+  deadlineMs?: number | undefined;
+  /** Of an operator's call: why. It is kept in the audit log. */
+  reason?: string | undefined;
 }
 
-const ATTEMPTS = 4;
-const DEFAULT_TIMEOUT_MS = 10_000;
-const LONGEST_PAUSE_MS = 10_000;
+/** A request as it is sent. */
+export interface Sending extends CallOptions {
+  method: string;
+  /** With its parameters filled in, and its query. */
+  path: string;
+  body?: unknown;
+  /** A second arrival changes nothing: a read, a write under a key, or one that is by nature the same done twice. */
+  isRepeatable: boolean;
+  timeoutMs?: number;
+  attempts?: number;
+  /** Answers the Response, its body not yet read, where that is no JSON. */
+  isDownload?: boolean;
+  /** A 503 with another body than a problem's is an answer here. */
+  isAnsweredBy503?: boolean;
+}
 
-/**
- * One request, with its repeats: an answer that never came, a 429 and a 5xx are tried again, after Retry-After where that is
- * said. A write carries the same Idempotency-Key every time, so a repeat of what did take effect changes nothing.
- * `isReplay` tells that an earlier call, not an attempt of this one, had the effect. Throws TollgateError.
- */
-export async function request<Answer>(
-  path: string,
-  write?: { body: unknown; idempotencyKey: string },
-): Promise<{ answer: Answer; isReplay: boolean }> {
-  const { url, apiKey, accessToken, timeoutMs = DEFAULT_TIMEOUT_MS } = configuration();
-  if (write !== undefined && !/^[\x20-\x7e]{1,255}$/.test(write.idempotencyKey)) {
-    throw new RangeError('An idempotencyKey is 1 to 255 printable ASCII characters, a UUID for example.');
-  }
-  for (let attempt = 1; ; attempt++) {
-    const credential = accessToken === undefined ? apiKey : await accessToken();
-    const sent = fetch(`${url.replace(/\/+$/, '')}${path}`, {
-      method: write === undefined ? 'GET' : 'POST',
-      headers: {
-        ...(credential ? { Authorization: `Bearer ${credential}` } : {}),
-        ...(write === undefined ? {} : { 'Content-Type': 'application/json', 'Idempotency-Key': write.idempotencyKey }),
-      },
-      ...(write === undefined ? {} : { body: JSON.stringify(write.body) }),
-      // A redirect would turn a write into a read, and carry the credential to wherever it points.
-      redirect: 'error',
-      signal: AbortSignal.timeout(timeoutMs),
-    }).then(async (response) => ({ response, text: await response.text() }));
-    const answer = await sent.catch((cause: unknown) => ({ cause }));
-    if ('response' in answer && answer.response.ok) {
-      const body = parsed(answer.text);
-      if (body !== null) {
-        const isReplay = answer.response.headers.get('idempotent-replayed') === 'true' && attempt === 1;
-        return { answer: body as Answer, isReplay };
+export interface Connection {
+  /**
+   * One request, with its repeats: an answer that never came, a 429 and a 5xx are tried again, after Retry-After where that is said.
+   * A write carries the same Idempotency-Key every time. `isReplay` tells that an earlier call, not an attempt of this one, had the
+   * effect. Throws TollgateError, or the reason of the caller's signal.
+   */
+  send<Answer>(sending: Sending): Promise<{ answer: Answer; isReplay: boolean }>;
+}
+
+const LONGEST_BACK_OFF_MS = 10_000;
+
+export function connect(configuration: TollgateConfiguration): Connection {
+  const { timeoutMs = 10_000, deadlineMs = 60_000, attempts = 4, backOffMs: firstBackOffMs = 200 } = configuration;
+  return {
+    send: async <Answer>(sending: Sending) => {
+      const { signal, idempotencyKey, isRepeatable } = sending;
+      checkKey(idempotencyKey);
+      const giveUpAt = now() + (sending.deadlineMs ?? deadlineMs);
+      for (let attempt = 1; ; attempt++) {
+        signal?.throwIfAborted();
+        const patienceMs = Math.min(sending.timeoutMs ?? timeoutMs, giveUpAt - now());
+        const arrived = await attemptOnce(configuration, sending, patienceMs);
+        if ('answer' in arrived) {
+          return { answer: arrived.answer as Answer, isReplay: arrived.isReplay && attempt === 1 };
+        }
+        signal?.throwIfAborted();
+        const { error, retryAfterMs } = arrived;
+        // A 429 was turned away at the door. Of anything else it is not known what it did.
+        const mayRepeat = retryAfterMs !== null && (isRepeatable || error.status === 429);
+        if (!mayRepeat || attempt >= (sending.attempts ?? attempts)) throw error;
+        const pauseMs = Math.max(retryAfterMs, backOffMs(attempt - 1, firstBackOffMs, LONGEST_BACK_OFF_MS));
+        if (now() + pauseMs >= giveUpAt) throw error;
+        await pause(pauseMs, signal);
       }
-    }
-    const retryAfterMs = 'response' in answer ? mayRepeat(answer.response) : 0;
-    if (retryAfterMs === null || attempt === ATTEMPTS) throw trouble(answer, write?.idempotencyKey ?? null);
-    await pause(Math.max(retryAfterMs, Math.random() * 100 * 2 ** attempt));
-  }
+    },
+  };
 }
 
 /** A write of one's own needs a key that nobody else has. */
@@ -68,50 +89,78 @@ export function newIdempotencyKey(): string {
   return crypto.randomUUID();
 }
 
-function configuration(): TollgateConfiguration {
-  if (configured !== undefined) return configured;
-  const env = (globalThis as { process?: { env?: Record<string, string | undefined> } }).process?.env ?? {};
-  if (!env.TOLLGATE_URL) {
-    throw new Error(
-      'Tell where Tollgate is: configureTollgate({ url, apiKey }), or TOLLGATE_URL and TOLLGATE_API_KEY.',
-    );
-  }
-  return { url: env.TOLLGATE_URL, ...(env.TOLLGATE_API_KEY ? { apiKey: env.TOLLGATE_API_KEY } : {}) };
-}
+/** `retryAfterMs`: how long to wait before the repeat; null when a repeat would get the same answer. */
+type Arrived = { answer: unknown; isReplay: boolean } | { error: TollgateError; retryAfterMs: number | null };
 
-/** How long to wait before the repeat, in milliseconds; null when a repeat would get the same answer. */
-function mayRepeat(response: Response): number | null {
-  if (response.status !== 429 && response.status < 500) return null;
-  const seconds = Number(response.headers.get('retry-after') ?? 0);
-  return Number.isFinite(seconds) ? Math.min(seconds * 1_000, LONGEST_PAUSE_MS) : 0;
-}
-
-function trouble(
-  answer: { response: Response; text: string } | { cause: unknown },
-  idempotencyKey: string | null,
-): TollgateError {
-  if ('cause' in answer) {
-    return new TollgateError(
-      {
-        code: 'unreachable',
-        detail:
-          'Tollgate cannot be reached. What the last request did is not known; repeat it under its idempotencyKey.',
-        cause: answer.cause,
+async function attemptOnce(
+  { url, apiKey, accessToken }: TollgateConfiguration,
+  { method, path, body, idempotencyKey, reason, signal, isDownload, isAnsweredBy503 }: Sending,
+  patienceMs: number,
+): Promise<Arrived> {
+  const credential = accessToken === undefined ? apiKey : await accessToken();
+  // AbortSignal.timeout would go on counting while a download is read.
+  const overdue = new AbortController();
+  const timer = setTimeout(() => overdue.abort(new DOMException('No answer in time.', 'TimeoutError')), patienceMs);
+  try {
+    const response = await fetch(`${url.replace(/\/+$/, '')}${path}`, {
+      method: method.toUpperCase(),
+      headers: {
+        ...(credential ? { Authorization: `Bearer ${credential}` } : {}),
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...(idempotencyKey === undefined ? {} : { 'Idempotency-Key': idempotencyKey }),
+        ...(reason === undefined ? {} : { 'Tollgate-Reason': reason }),
       },
-      idempotencyKey,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      // A redirect would turn a write into a read, and carry the credential to wherever it points.
+      redirect: 'error',
+      signal: signal === undefined ? overdue.signal : AbortSignal.any([overdue.signal, signal]),
+    });
+    const isReplay = response.headers.get('idempotent-replayed') === 'true';
+    if (isDownload && response.ok) return { answer: response, isReplay };
+    const text = await response.text();
+    if (response.status === 204) return { answer: undefined, isReplay };
+    const answer = parsed(text);
+    const isAnswer =
+      response.ok || (isAnsweredBy503 && response.status === 503 && answer !== null && !('code' in answer));
+    if (isAnswer && answer !== null) return { answer, isReplay };
+    return { error: trouble(response, answer, idempotencyKey ?? null), retryAfterMs: retryAfterMs(response) };
+  } catch (cause) {
+    const detail =
+      'Tollgate cannot be reached. What the last request did is not known; repeat it under its idempotencyKey.';
+    const error = new TollgateError(
+      { code: 'unreachable', detail, cause, isOutage: true },
+      { idempotencyKey: idempotencyKey ?? null },
     );
+    return { error, retryAfterMs: 0 };
+  } finally {
+    clearTimeout(timer);
   }
-  const { response, text } = answer;
-  const problem = parsed(text) as Problem | null;
-  if (typeof problem?.code === 'string') return new TollgateError(problem, idempotencyKey);
+}
+
+function retryAfterMs({ status, headers }: Response): number | null {
+  if (status !== 408 && status !== 429 && status < 500) return null;
+  const said = headers.get('retry-after');
+  if (said === null) return 0;
+  const seconds = Number(said);
+  if (Number.isFinite(seconds)) return Math.max(0, seconds * 1_000);
+  // A date: by the clock of whoever wrote it, where that is told.
+  const wait = Date.parse(said) - (Date.parse(headers.get('date') ?? '') || Date.now());
+  return Number.isFinite(wait) ? Math.max(0, wait) : 0;
+}
+
+function trouble(response: Response, answer: object | null, idempotencyKey: string | null): TollgateError {
+  const problem = answer as Partial<Problem> | null;
+  if (typeof problem?.code === 'string' && typeof problem.detail === 'string') {
+    return new TollgateError(problem as Problem, { idempotencyKey });
+  }
   // Not ours: a proxy's page, for example.
   return new TollgateError(
     {
       code: 'unreachable',
       detail: `Something between here and Tollgate answered ${response.status}, and not in Tollgate's words. Check the url.`,
-      cause: undefined,
+      isOutage: [502, 503, 504].includes(response.status),
     },
-    idempotencyKey,
+    { idempotencyKey },
   );
 }
 
@@ -124,6 +173,7 @@ function parsed(text: string): object | null {
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+function checkKey(idempotencyKey: string | undefined): void {
+  if (idempotencyKey === undefined || /^[\x20-\x7e]{1,255}$/.test(idempotencyKey)) return;
+  throw new RangeError('An idempotencyKey is 1 to 255 printable ASCII characters, a UUID for example.');
 }

@@ -1,7 +1,11 @@
-import type { TokenCheck, TokenDeduction, TokenStats } from '../contract/tokens.ts';
+import type { TokenDeduction, TokenRequest, TokenStats } from '../contract/tokens.ts';
 import { type Feature, TOKEN_COSTS, TOKEN_LIMITS, TOKEN_TYPES, type TokenType } from '../domain/catalog.ts';
-import { configureTollgate, newIdempotencyKey, request, type TollgateConfiguration } from './connection.ts';
-import { TollgateError } from './tollgateError.ts';
+import { createTollgate, type Tollgate, type TollgateOptions } from './client.ts';
+import { configuredTollgate, configureTollgate } from './configured.ts';
+import type { CallOptions, TollgateConfiguration } from './connection.ts';
+import type { OutageEvent, WhenUnreachable } from './outage.ts';
+import { createMemoryQueue, type OutageQueue, type QueuedUse, type RefusedUse } from './outageQueue.ts';
+import { isTollgateError, TollgateError, type TollgateErrorCode } from './tollgateError.ts';
 
 /**
  * The five functions and two tables of the "AI token system", on Tollgate. They throw TollgateError when Tollgate cannot
@@ -17,7 +21,8 @@ export async function getTokenBalance(organizationId: string, tokenType: TokenTy
 
 /** Whether the organization can pay for the feature now. False on a plan without it, and for a name that is no feature. */
 export async function hasEnoughTokens(organizationId: string, feature: Feature): Promise<boolean> {
-  const answer = await checkBalance<TokenCheck>({ organizationId, featureUsed: feature, action: 'check' });
+  const { tokens } = configuredTollgate();
+  const answer = await orNotAvailable(tokens.checkBalance({ organizationId, featureUsed: feature, action: 'check' }));
   return answer === 'feature_not_available' ? false : answer.hasTokens;
 }
 
@@ -41,14 +46,17 @@ export async function deductTokens(
   metadata: Record<string, unknown> = {},
   { idempotencyKey }: { idempotencyKey?: string } = {},
 ): Promise<TokenDeduction> {
-  const answer = await checkBalance<TokenDeduction>(
-    {
-      organizationId,
-      featureUsed: feature,
-      action: 'deduct',
-      metadata: userId === null ? metadata : { ...metadata, userId },
-    },
-    idempotencyKey,
+  const answer = await orNotAvailable(
+    configuredTollgate().tokens.checkBalance(
+      {
+        organizationId,
+        featureUsed: feature,
+        action: 'deduct',
+        // What is no JSON is refused by Tollgate, with the place where it stands.
+        metadata: (userId === null ? metadata : { ...metadata, userId }) as NonNullable<TokenRequest['metadata']>,
+      },
+      { idempotencyKey },
+    ),
   );
   if (answer !== 'feature_not_available') return answer;
   return { success: false, remainingBalance: 0, message: 'Feature not available: the plan does not include it.' };
@@ -56,30 +64,38 @@ export async function deductTokens(
 
 /** Totals and every token type with what is used, held and left, and the next refresh. */
 export async function getTokenStats(organizationId: string): Promise<TokenStats> {
-  const query = new URLSearchParams({ organizationId });
-  return (await request<TokenStats>(`/api/v1/tokens/stats?${query}`)).answer;
+  return configuredTollgate().tokens.stats({ organizationId });
 }
 
 export {
+  type CallOptions,
   configureTollgate,
+  createMemoryQueue,
+  createTollgate,
   type Feature,
+  isTollgateError,
+  type OutageEvent,
+  type OutageQueue,
+  type QueuedUse,
+  type RefusedUse,
   TOKEN_COSTS,
   TOKEN_LIMITS,
   type TokenDeduction,
   type TokenStats,
   type TokenType,
+  type Tollgate,
   type TollgateConfiguration,
   TollgateError,
+  type TollgateErrorCode,
+  type TollgateOptions,
+  type WhenUnreachable,
 };
 
-async function checkBalance<Answer>(
-  body: { organizationId: string; featureUsed: string; action: 'check' | 'deduct'; metadata?: Record<string, unknown> },
-  idempotencyKey = newIdempotencyKey(),
-): Promise<Answer | 'feature_not_available'> {
+async function orNotAvailable<Answer>(asked: Promise<Answer>): Promise<Answer | 'feature_not_available'> {
   try {
-    return (await request<Answer>('/api/v1/tokens/check-balance', { body, idempotencyKey })).answer;
+    return await asked;
   } catch (error) {
-    if (error instanceof TollgateError && error.code === 'feature_not_available') return 'feature_not_available';
+    if (isTollgateError(error, 'feature_not_available')) return 'feature_not_available';
     throw error;
   }
 }

@@ -1,52 +1,26 @@
-import type { EndedHold, PlacedHold } from '../contract/holds.ts';
 import type { Feature } from '../domain/catalog.ts';
-import { newIdempotencyKey, request } from './connection.ts';
+import { configuredTollgate } from './configured.ts';
+import type { HeldTokens, HeldWorkOptions } from './heldWork.ts';
 
-/** What the work is given: the tokens that are set aside for it, and how to say that it used fewer. */
-export interface HeldTokens {
-  readonly tokens: number;
-  /** Charge this many instead of all, 0 for none; the rest goes back. */
-  use(tokens: number): void;
-}
+export type { HeldTokens, HeldWorkOptions };
 
 /**
- * Sets tokens aside, does the work, then charges what it used. Work that throws is not charged: its tokens go back and its
- * error goes on. If this process dies in between, the hold lapses by itself after `lifetimeSeconds`.
+ * Sets tokens aside, does the work, then charges what it used. Work that throws, or whose `signal` is aborted, is not charged: its tokens go back
+ * once it is over, and its error goes on. The hold is extended while the work runs; if this process dies in between, it lapses by itself after
+ * `lifetimeSeconds`. Nested and parallel calls are calls of their own, each with its hold.
+ *
+ * The charge is made once, whatever happens to the answers. Work that was done although its hold had lapsed meanwhile is charged by a
+ * deduction: delivered work is paid. It takes a new hold under a key that follows from the call's own and captures it at once; when that is refused,
+ * for want of tokens perhaps, the error is thrown with `isAfterWork`: the work was done and is not paid.
  *
  * The idempotencyKey is for one run only: a second one under it is refused before the work, which it could not pay.
- * Throws TollgateError before the work is begun when the tokens cannot be had: `tokens_insufficient`,
- * `feature_not_available`, … When the charge cannot be made after the work, that is thrown too: the work was done.
+ * Throws TollgateError before the work is begun when the tokens cannot be had: `tokens_insufficient`, `feature_not_available`, …;
+ * and when Tollgate cannot be reached, unless `whenUnreachable` says otherwise for the feature (outage.ts).
  */
-export async function withTokens<Result>(
+export function withTokens<Result>(
   feature: Feature,
   work: (held: HeldTokens) => Promise<Result>,
-  options: { tokens?: number; lifetimeSeconds?: number; idempotencyKey?: string } = {},
+  options: HeldWorkOptions = {},
 ): Promise<Result> {
-  const { idempotencyKey = newIdempotencyKey(), ...wishes } = options;
-  const { answer: hold, isReplay } = await request<PlacedHold>('/api/v1/holds', {
-    body: { feature, ...wishes },
-    idempotencyKey,
-  });
-  // The hold may have ended since, or another process may be at the work: either way this work would not be paid.
-  if (isReplay) throw new Error('withTokens has run under this idempotencyKey before. Use a new one for new work.');
-  const end = (link: string, body: unknown) => request<EndedHold>(link, { body, idempotencyKey });
-  let used = hold.tokens;
-  let result: Result;
-  try {
-    result = await work({
-      tokens: hold.tokens,
-      use: (tokens) => {
-        if (!Number.isInteger(tokens) || tokens < 0 || tokens > hold.tokens) {
-          throw new RangeError(`use() takes a whole number from 0 to ${hold.tokens}, the tokens that are set aside.`);
-        }
-        used = tokens;
-      },
-    });
-  } catch (error) {
-    // The hold lapses by itself if this does not arrive; the work's own error is what matters.
-    await end(hold.links.release, {}).catch(() => {});
-    throw error;
-  }
-  await (used === 0 ? end(hold.links.release, {}) : end(hold.links.capture, { tokens: used }));
-  return result;
+  return configuredTollgate().withTokens(feature, work, options);
 }

@@ -7,6 +7,7 @@ import { createJobSteps } from '../activities/jobSteps.ts';
 import { createLedgerSealing } from '../activities/ledgerSealing.ts';
 import { createOperation } from '../activities/operation.ts';
 import { createOrphanSweep } from '../activities/orphanSweep.ts';
+import { createRetentionSteps } from '../activities/retention.ts';
 
 /** The only place that joins workflows to activities. */
 export function createWorker(options: {
@@ -29,6 +30,7 @@ export function createWorker(options: {
       ...createOperation({ pool, generation }),
       ...createOrphanSweep({ pool, client }),
       ...createLedgerSealing({ pool }),
+      ...createRetentionSteps({ pool }),
     },
     ...(workflowBundle === undefined ? { workflowsPath } : { workflowBundle }),
     ...(interceptors === undefined ? {} : { interceptors }),

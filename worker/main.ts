@@ -74,6 +74,7 @@ async function main(): Promise<void> {
       taskQueue: config.TEMPORAL_TASK_QUEUE,
       orphanSweepIntervalMs: config.ORPHAN_SWEEP_INTERVAL_MS,
       ledgerSealIntervalMs: config.LEDGER_SEAL_INTERVAL_MS,
+      retentionIntervalMs: config.RETENTION_INTERVAL_MS,
     }),
   );
   dispatcher = startDispatcher({

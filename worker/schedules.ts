@@ -4,7 +4,12 @@ import type * as workflows from '../workflows/index.ts';
 /** Makes the Schedules that the engine needs, or brings existing ones up to this code. Pausing one by hand stays paused. */
 export async function ensureSchedules(
   client: Client,
-  options: { taskQueue: string; orphanSweepIntervalMs: number; ledgerSealIntervalMs: number },
+  options: {
+    taskQueue: string;
+    orphanSweepIntervalMs: number;
+    ledgerSealIntervalMs: number;
+    retentionIntervalMs: number;
+  },
 ): Promise<void> {
   const { taskQueue } = options;
   await ensureSchedule(client, {
@@ -18,6 +23,12 @@ export async function ensureSchedules(
     taskQueue,
     everyMs: options.ledgerSealIntervalMs,
     summary: 'Seals the new entries of the ledger',
+  });
+  await ensureSchedule(client, {
+    workflowType: 'applyRetention',
+    taskQueue,
+    everyMs: options.retentionIntervalMs,
+    summary: 'Erases what organizations no longer keep',
   });
 }
 

@@ -2,9 +2,9 @@ import { createMiddleware } from 'hono/factory';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { Operation } from '../../contract/operation.ts';
-import { authenticateKey } from '../../db/apiKeys.ts';
-import { type Membership, membershipOf } from '../../db/members.ts';
+import type { Credentials, Membership } from '../../db/credentials.ts';
 import { authenticateOperator } from '../../db/operators.ts';
+import { ID_PATTERN } from '../../domain/ids.ts';
 import { type Caller, mayDo } from '../caller.ts';
 import { problemReply } from '../problemReply.ts';
 import type { RateLimits } from '../rateLimits.ts';
@@ -14,6 +14,7 @@ import type { Sessions } from '../sessions.ts';
 export interface Authentication {
   pool: Pool;
   sessions: Sessions;
+  credentials: Credentials;
   log: Logger;
   limits: RateLimits;
 }
@@ -54,18 +55,20 @@ export function authenticated(authentication: Authentication, { access }: Operat
  * Leaves the caller's own organization in `organizationId`: the key's, or by the user's profile. Where the address names one
  * it must be that; where only admins may, a user must be one.
  */
-export function ownOrganization({ pool, limits }: Authentication, { access }: Operation) {
+export function ownOrganization({ credentials, limits }: Authentication, { access }: Operation) {
   return createMiddleware<ApiEnv>(async (c, next) => {
     const caller = c.get('caller');
     const named = c.req.param('organizationId');
     if (caller.kind === 'operator') {
+      // Whether there is one of this name is found out where it is read or changed.
+      if (!ID_PATTERN.test(named!)) return problemReply(c, 'organization_not_found');
       c.set('organizationId', named!);
       return next();
     }
     const membership: Membership | null =
       caller.kind === 'key'
         ? { organizationId: caller.organizationId, role: 'admin' }
-        : await membershipOf(pool, caller.id);
+        : await credentials.membershipOf(caller.id);
     if (membership === null || (named !== undefined && named !== membership.organizationId)) {
       return problemReply(c, 'not_your_organization');
     }
@@ -80,7 +83,7 @@ export function ownOrganization({ pool, limits }: Authentication, { access }: Op
 }
 
 async function callerOf(
-  { pool, sessions }: Authentication,
+  { pool, sessions, credentials }: Authentication,
   authorization: string | undefined,
 ): Promise<Caller | 'nobody' | { unavailable: string }> {
   const credential = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
@@ -88,7 +91,7 @@ async function callerOf(
   if (credential.startsWith('tg_')) {
     // What cannot be one is refused without asking the database.
     if (KEY.test(credential)) {
-      const key = await authenticateKey(pool, credential);
+      const key = await credentials.keyOf(credential);
       return key === null ? 'nobody' : { kind: 'key', ...key };
     }
     const operator = OPERATOR.test(credential) ? await authenticateOperator(pool, credential) : null;

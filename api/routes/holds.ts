@@ -66,16 +66,14 @@ export function holdRoutes(authentication: Authentication, ledger: Coalescer, se
     const list = [organizationId, state, feature];
     const after = cursor === undefined ? null : readHoldCursor(list, cursor);
     if (cursor !== undefined && after === null) return refuseCursor(c);
-    // One more than asked for tells whether there is a next page.
-    const found = await listHolds(pool, organizationId, {
-      limit: limit + 1,
+    const page = await listHolds(pool, organizationId, {
+      limit,
       after,
       ...(state === undefined ? {} : { state }),
       ...(feature === undefined ? {} : { feature }),
     });
-    const page = found.slice(0, limit);
-    const nextCursor = found.length > limit ? writeHoldCursor(list, page.at(-1)!) : null;
-    return c.json({ holds: page.map(writeHold), nextCursor } satisfies HoldList);
+    const nextCursor = page.after === null ? null : writeHoldCursor(list, page.after);
+    return c.json({ holds: page.holds.map(writeHold), nextCursor } satisfies HoldList);
   });
 
   mount(routes, authentication, getHold, async (c) => {

@@ -13,6 +13,7 @@ import {
 } from '../../contract/ledger.ts';
 import { ledgerHeads, pageOfEntries } from '../../db/ledger.ts';
 import { fieldErrors } from '../fieldErrors.ts';
+import { replyWithFile } from '../fileReply.ts';
 import { readLedgerCursor, writeLedgerCursor } from '../ledgerCursor.ts';
 import { exportLedger } from '../ledgerExport.ts';
 import { createHeadSigner } from '../ledgerSignature.ts';
@@ -23,8 +24,6 @@ import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
 import { queryOf } from '../queryOf.ts';
 import type { ApiEnv } from '../requestContext.ts';
-
-const MEDIA_TYPES = { jsonl: 'application/jsonl', csv: 'text/csv; charset=utf-8; header=present' } as const;
 
 /** The ledger of the caller's organization: entry by entry, sealed heads, and all of it as a file. */
 export function ledgerRoutes(authentication: Authentication, signingKey: KeyObject | undefined) {
@@ -58,42 +57,9 @@ export function ledgerRoutes(authentication: Authentication, signingKey: KeyObje
     const { tokenType, format } = query.data;
     const pages = exportLedger({ pool, organizationId, tokenType, format, signHead });
     const name = ['ledger', organizationId, ...(tokenType === undefined ? [] : [tokenType])].join('-');
-    return c.body(
-      streamOf(pages, (error) => log.warn({ requestId: c.get('requestId'), err: error }, 'an export was cut off')),
-      200,
-      {
-        'Content-Type': MEDIA_TYPES[format],
-        'Content-Disposition': `attachment; filename="${name}.${format}"`,
-        Link: `<${LEDGER_PATH}/heads>; rel="related"`,
-      },
-    );
+    c.header('Link', `<${LEDGER_PATH}/heads>; rel="related"`);
+    return replyWithFile(c, { pages, format, name, log });
   });
 
   return routes;
-}
-
-/**
- * A page is read when the reader has room for it. A fault in the middle breaks the connection off: what has been sent
- * already cannot be called back, and must not pass for the whole.
- */
-function streamOf(pages: AsyncGenerator<string>, onFault: (error: unknown) => void): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        try {
-          const { done, value } = await pages.next();
-          if (done) controller.close();
-          else controller.enqueue(encoder.encode(value));
-        } catch (error) {
-          onFault(error);
-          controller.error(error);
-        }
-      },
-      async cancel() {
-        await pages.return(undefined);
-      },
-    },
-    { highWaterMark: 1 },
-  );
 }

@@ -1,4 +1,5 @@
 -- Who a key is, by its hash: one indexed read. No row means unknown, revoked or over; the caller must not tell which.
+-- Called by versions before authenticate_keys only.
 create or replace function tollgate.authenticate_key(p_key_hash bytea)
   returns table (id text, organization_id text, scopes text[])
   language sql stable security definer

@@ -19,6 +19,7 @@ create or replace function tollgate.deduct_tokens(
 as $$
 #variable_conflict use_column
 declare
+  c_lifetime   constant interval := interval '1 minute';
   v_claim      record;
   v_hold       record;
   v_end        record;
@@ -54,10 +55,14 @@ begin
    where f.feature = p_feature;
   token_type := v_token_type; tokens := v_tokens;
 
-  -- The expiry is never reached: the capture follows in the same transaction.
-  select h.* into strict v_hold
-    from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
-                              array[interval '1 minute'], array[p_principal], array[null::text], array[null::text], 'charge') h;
+  -- The expiry is never reached: the capture follows in the same transaction. The short way first, as a lone hold takes it.
+  select 'held' as outcome, false as is_repeat, l.token_type, l.available, l.expires_at into v_hold
+    from tollgate.place_lone_hold(p_organization, p_hold, p_feature, v_tokens, c_lifetime, p_principal) l;
+  if not found then
+    select h.outcome, h.is_repeat, h.token_type, h.available, h.expires_at into strict v_hold
+      from tollgate.place_holds(array[p_organization], array[p_hold], array[p_feature], null, array[v_tokens],
+                                array[c_lifetime], array[p_principal], array[null::text], array[null::text], 'charge') h;
+  end if;
   available := v_hold.available;
   -- The feature's own, or the one that it fell back to.
   v_token_type := coalesce(v_hold.token_type, v_token_type); token_type := v_token_type;
@@ -75,9 +80,9 @@ begin
     return;
   end if;
 
-  select h.* into strict v_end
-    from tollgate.end_holds(array[p_organization], array[p_hold], 'capture', array[null::bigint], array[null::text], array[true], array[null::text],
-                            array[p_principal], array[p_metadata], false) h;
+  -- At the instant of the hold, on the balance that it has locked.
+  select e.* into strict v_end
+    from tollgate.end_hold(p_organization, p_hold, 'capture', null, null, true, p_principal, p_metadata, v_hold.expires_at - c_lifetime) e;
   if v_end.outcome <> 'captured' then
     raise exception 'tollgate: the hold of a deduction is %', v_end.outcome;
   end if;

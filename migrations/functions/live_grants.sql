@@ -4,7 +4,7 @@
 --   soonest_expiry  the one that expires soonest, free before paid, oldest (what a plan has unless it says otherwise)
 --   free_first      free before paid, the one that expires soonest, oldest
 --   oldest, newest  by the order in which they were granted
--- Reads only; the caller holds the balances.
+-- Reads only, what the caller's policies show him; whoever burns holds the balances.
 create or replace function tollgate.live_grants(
   p_organizations text[],
   p_token_types   text[],
@@ -36,3 +36,4 @@ begin
                     case when k.burn_order = 'newest' then - l.id else l.id end) g;
 end
 $$;
+grant execute on function tollgate.live_grants(text[], text[], text[]) to tollgate_api;

@@ -1,5 +1,5 @@
 -- The organization of a user, by his profile: one indexed read. Null for somebody without one. Reads only.
--- Called by versions before membership_of only.
+-- Called by versions before memberships_of only.
 create or replace function tollgate.organization_of(p_user text) returns text
   language sql stable security definer
   set search_path = pg_catalog, pg_temp

@@ -28,3 +28,7 @@ create or replace trigger ledger_seals_append_only
 create or replace trigger audit_log_append_only
   before update or delete or truncate on tollgate.audit_log
   for each statement execute function tollgate.refuse_change();
+-- A test organization never becomes a live one.
+create or replace trigger test_organizations_append_only
+  before update or delete or truncate on tollgate.test_organizations
+  for each statement execute function tollgate.refuse_change();

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Hold, holdList, hold as holdSchema } from '../../contract/holds.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
+import { type HoldPage, type HoldPosition, listHolds } from '../../db/holdReads.ts';
 import { holdTokens } from '../../db/holds.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
@@ -168,18 +169,64 @@ describe('the list of holds', () => {
     }
     for (const statement of ['select', 'analyze tollgate.holds']) {
       await database.superuser.query(statement);
-      for (const rest of ['null, null, null, null', `'held', null, clock_timestamp() + interval '63 seconds', 'x'`]) {
+      for (const rest of [
+        'null, null, null, null',
+        `'held', null, clock_timestamp() + interval '63 seconds', 'x'`,
+        `null, 'generate_leads', null, null`,
+      ]) {
         const client = await database.superuser.connect();
         await client.query('begin');
         await client.query("select set_config('tollgate.organizations', $1, true)", [organizationId]);
-        const list = `explain (analyze, buffers, format json) select * from tollgate.list_holds('${organizationId}', ${rest}, 21)`;
+        const list = `explain (analyze, buffers, format json) select * from tollgate.list_holds('${organizationId}', ${rest}, 21, 5000)`;
         await client.query(list);
         const { rows } = await client.query(list);
         await client.query('rollback');
         client.release();
         const plan = rows[0]['QUERY PLAN'][0].Plan;
         expect(plan['Actual Rows']).toBe(21);
-        expect(plan['Shared Hit Blocks'] + plan['Shared Read Blocks']).toBeLessThan(100);
+        expect(plan['Shared Hit Blocks'] + plan['Shared Read Blocks'], `${statement}: ${rest}`).toBeLessThan(100);
+      }
+    }
+    // None of them is captured, and a page does not look at all of them: an empty one that is not the last.
+    const { holds, nextCursor } = (await lane.get('holds?state=captured')).body;
+    expect([holds, typeof nextCursor]).toEqual([[], 'string']);
+    expect((await lane.get(`holds?state=captured&cursor=${nextCursor}`)).body).toEqual({ holds: [], nextCursor: null });
+  });
+
+  test('narrowed to what few holds are looks at some of them for each page, and passes none over', async () => {
+    const { organizationId } = organization;
+    const holder = holderOf(database.api, organization);
+    const expected: string[] = [];
+    for (const [n, feature] of (['generate_leads', 'generate_insight'] as const).entries()) {
+      // Ten at one instant each; those of the second type expire in between.
+      for (let m = 0; m < 50; m += 10) {
+        const change = { feature, lifetimeMs: 6_000_000 - m * 100_000 - n * 50_000 };
+        await holdTokens(
+          database.api,
+          Array.from({ length: 10 }, (_, k) => holder.request(`h${n}-${m + k}`, 1, change)),
+        );
+      }
+    }
+    for (const id of ['h0-4', 'h0-3', 'h1-9', 'h0-45', 'h1-45', 'h1-40']) {
+      await holder.release(id);
+      expected.push(id);
+    }
+    for (const limit of [1, 2, 3, 20]) {
+      for (const mostWalked of [21, 30, 49, 50, 51, 5_000]) {
+        const pages: string[][] = [];
+        let after: HoldPosition | null = null;
+        do {
+          const page: HoldPage = await listHolds(database.api, organizationId, {
+            limit,
+            after,
+            state: 'released',
+            mostWalked,
+          });
+          pages.push(page.holds.map(({ id }) => id));
+          after = page.after;
+        } while (after !== null);
+        expect(pages.flat(), `${limit} of ${mostWalked}`).toEqual(expected);
+        if (mostWalked === 21 && limit === 20) expect(pages.map((page) => page.length)).toEqual([3, 3]);
       }
     }
   });
@@ -214,7 +261,7 @@ test('I9 another organization’s holds are neither found nor listed', async () 
   expectProblem(await other.get(`holds/${id}`), 'hold_not_found');
   expect((await other.get('holds')).body).toEqual({ holds: [], nextCursor: null });
   // In the database too: the function shows nothing of a tenant that was not named.
-  const { rows } = await database.api.query('select * from tollgate.list_holds($1, null, null, null, null, 10)', [
+  const { rows } = await database.api.query('select * from tollgate.list_holds($1, null, null, null, null, 10, 10)', [
     organization.organizationId,
   ]);
   expect(rows).toEqual([]);

@@ -10,7 +10,9 @@ import { LIMITS, serve } from '../../api/server.ts';
 import type { Sessions } from '../../api/sessions.ts';
 import { PROBLEMS, type ProblemCode, problem as problemSchema } from '../../contract/problems.ts';
 import { createCoalescer } from '../../db/coalescer.ts';
+import { createCredentials } from '../../db/credentials.ts';
 import { beginJob, commitJob, storeResult } from '../../db/jobs.ts';
+import { createKeyUse } from '../../db/keyUse.ts';
 import { createPool } from '../../db/pool.ts';
 import type { TestDatabase } from '../support/database.ts';
 import type { TestOrganization } from '../support/organization.ts';
@@ -75,11 +77,13 @@ export async function startTestApi(
     ...(options.mostWaiters === undefined ? {} : { mostWaiters: options.mostWaiters }),
   });
   const ledger = createCoalescer(pool, options.maxQueued === undefined ? {} : { maxQueued: options.maxQueued });
+  const keyUse = createKeyUse(pool, { onError: (error) => log.warn({ err: error }) });
   let isDraining = false;
   const app = createApp({
     pool,
     ledger,
     sessions: options.sessions ?? { verify: async () => ({ outcome: 'refused' }) },
+    credentials: createCredentials(pool, keyUse),
     workflows,
     waiters,
     config: {
@@ -110,12 +114,15 @@ export async function startTestApi(
       ...(signal === undefined ? {} : { signal }),
     });
     const text = await response.text();
-    return { status: response.status, headers: response.headers, text, body: text === '' ? null : JSON.parse(text) };
+    const isJson = /[/+]json\b/.test(response.headers.get('content-type') ?? '');
+    return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : null };
   };
   return {
+    app,
     url: server.url,
     pool,
     waiters,
+    keyUse,
     logLines,
     call,
     /** Asks for a job, under a new key unless one is given. */

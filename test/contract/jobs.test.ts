@@ -17,6 +17,8 @@ const ENDED = {
   beganAt: null,
   cancelRequestedAt: null,
   endedAt: new Date('2026-11-24T10:00:01Z'),
+  inputErasedAt: null,
+  resultErasedAt: null,
 } as const;
 
 describe('a job on the wire', () => {

@@ -1,8 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { listBalances } from '../../db/balances.ts';
 import { catalogueContent } from '../../db/catalogue.ts';
 import { holdTokens } from '../../db/holds.ts';
 import { admitJob } from '../../db/jobs.ts';
-import { deductTokens } from '../../db/tokens.ts';
+import { checkTokens, deductTokens } from '../../db/tokens.ts';
 import { admissionOf } from '../support/admission.ts';
 import { asOwner } from '../support/asOwner.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
@@ -241,6 +242,34 @@ describe('pooled tokens and burn orders, by the catalogue', () => {
     expect(await holder.hold('h', 5)).toMatchObject({ outcome: 'feature_not_available' });
   });
 
+  it('a type that the plan lacks is no fallback, whatever is left of it: a check counts on it no more than a hold', async () => {
+    await apply('with fallbacks', { fallbacks });
+    const { organization, holder } = await newHolder();
+    const check = async () => {
+      const alone = { ...organization, feature: 'generate_leads' };
+      const [one, other] = await checkTokens(database.api, [alone, { ...alone, organizationId: 'nobody' }]);
+      expect([one, other?.outcome]).toEqual([...(await checkTokens(database.api, [alone])), 'not_a_member']);
+      return one;
+    };
+    await holder.hold('h', 48);
+    await holder.hold('f', 30, { feature: 'forecast_revenue' });
+    expect(await check()).toMatchObject({ outcome: 'sufficient', available: 2 });
+    const withoutGeneral = content.allowances.filter(
+      ({ plan, tokenType }) => plan !== 'pro' || tokenType !== 'general',
+    );
+    await apply('general is no part of pro', { fallbacks, allowances: withoutGeneral });
+    await addGrant(database.superuser, organization.organizationId, { tokenType: 'general', amount: 100 });
+    expect(await check()).toEqual({
+      outcome: 'tokens_insufficient',
+      tokenType: 'lead_generation',
+      tokens: 5,
+      available: 2,
+    });
+    expect(await holder.hold('more', 5)).toMatchObject({ outcome: 'tokens_insufficient' });
+    await apply('with fallbacks', { fallbacks });
+    expect(await check()).toMatchObject({ outcome: 'sufficient' });
+  });
+
   it('jobs and deductions fall back too, and say to what', async () => {
     await apply('with fallbacks', { fallbacks });
     const { organization, holder } = await newHolder();
@@ -292,6 +321,10 @@ describe('pooled tokens and burn orders, by the catalogue', () => {
         [ids[3], ids[2]],
       );
       await apply(`burning ${burnOrder} by ${way}`, { plans: content.plans.map(({ plan }) => ({ plan, burnOrder })) });
+      const listed = (await listBalances(database.api, organizationId)).find(
+        ({ tokenType }) => tokenType === 'lead_generation',
+      );
+      expect(listed!.grants.flatMap(({ id }) => (ids.includes(id) ? [ids.indexOf(id)] : []))).toEqual(order);
       const burnt: number[] = [];
       for (let n = 0; n < 5; n++) {
         if (way === 'a hold') await holder.hold(`h${n}`, 2);

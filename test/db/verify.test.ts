@@ -73,6 +73,9 @@ async function liveThroughEverything(organization: TestOrganization): Promise<vo
   ]);
   await owner.end();
   await holder.hold('counted', 2);
+  // One that is low, and one that is not.
+  for (const [type, threshold] of Object.entries({ lead_generation: 1_000_000, forecast: 1 }))
+    await superuser.query('select tollgate.set_low_balance($1, $2, $3)', [organizationId, type, threshold]);
   await superuser.query(`update organizations set plan = 'enterprise' where id = $1`, [organizationId]);
 
   await job('admitted');
@@ -113,6 +116,7 @@ it('finds every state of jobs and holds, and every kind of entry and grant, in w
 });
 
 const BALANCE = `organization_id = 'org-a' and token_type = 'lead_generation'`;
+const BALANCE_NOT_LOW = `organization_id = 'org-a' and token_type = 'forecast'`;
 const HOLD = (id: string) => `organization_id = 'org-a' and id = '${id}'`;
 const post = (...movements: string[]) => `
   select set_config('tollgate.organizations', 'org-a', true);
@@ -342,6 +346,16 @@ const plants: { corruption: string; sql: string; finds: string[] }[] = [
     corruption: 'a balance that will look too late',
     sql: `update tollgate.balances set next_change_at = refresh_date + interval '1 day' where organization_id = 'org-a' and token_type = 'forecast'`,
     finds: ['I8 time'],
+  },
+  {
+    corruption: 'a balance below its threshold that nobody was told of',
+    sql: `update tollgate.balances set low_threshold = available + 1 where ${BALANCE_NOT_LOW}`,
+    finds: ['low balance'],
+  },
+  {
+    corruption: 'a balance that counts as low for ever',
+    sql: `update tollgate.balances set is_low = true where ${BALANCE_NOT_LOW}`,
+    finds: ['low balance'],
   },
   {
     corruption: 'a job that was charged without its tokens',

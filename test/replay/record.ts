@@ -78,6 +78,11 @@ const scenarios: Record<string, () => Promise<WorkflowHandle>> = {
     });
     return (await run()).handle;
   },
+  applyRetention: () =>
+    worker.client.workflow.start('applyRetention', {
+      taskQueue: worker.taskQueue,
+      workflowId: `applyRetention-${worker.taskQueue}`,
+    }),
   sealLedger: () =>
     worker.client.workflow.start('sealLedger', {
       taskQueue: worker.taskQueue,

@@ -24,6 +24,7 @@ async function historyOf(name: string): Promise<{ workflowId: string; history: H
 describe('a workflow that ran under an earlier version goes on under this one', () => {
   test('histories of every way a job can end are recorded', () => {
     expect(names).toEqual([
+      'applyRetention.json',
       'runJob.answer-lost.json',
       'runJob.cancelled-during-commit.json',
       'runJob.cancelled-during-operation.json',

@@ -130,6 +130,7 @@ export const app = (config: ApiConfig, workflow: typeof runJob) => [config, work
 import { plans } from '../domain/plans.ts';
 export const tokens = (answer: typeof jobs) => [answer, plans];
 `,
+  'sdk/fileQueue.ts': "import { open } from 'node:fs/promises';\nexport const queue = () => open;\n",
   'examples/quest.ts': "import { tokens } from '../sdk/tokens.ts';\nexport const quest = () => tokens;\n",
   'worker/main.ts': `import { operation } from '../activities/operation.ts';
 import * as workflows from '../workflows/index.ts';

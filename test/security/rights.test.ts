@@ -7,6 +7,7 @@ import { admitJob, beginJob, commitJob, recordAttempt, storeResult } from '../..
 import { createOperator } from '../../db/operators.ts';
 import { claimDeliveries, registerSubscriber } from '../../db/outbox.ts';
 import { createPool } from '../../db/pool.ts';
+import { setRetention } from '../../db/retention.ts';
 import { sealLedger } from '../../db/seals.ts';
 import { readAs } from '../../db/tenant.ts';
 import { databaseUrls } from '../../dev/databaseUrls.ts';
@@ -65,6 +66,11 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
   await holderOf(api, organization).refund('counted.1', 1);
   await sealLedger(worker, { after: null, balances: 100 });
   await createOperator(superuser, { name: 'rights' });
+  await superuser.query('insert into tollgate.test_organizations (organization_id) values ($1)', [organizationId]);
+  await superuser.query(
+    `insert into tollgate.organization_origins (organization_id, actor, key, request_hash, answer) values ($1, 'operator:ann', $1, '', '{}')`,
+    [organizationId],
+  );
   await superuser.query(
     `insert into tollgate.audit_log (organization_id, actor, act, reason) values ($1, 'operator:ann', 'suspendOrganization', 'a test')`,
     [organizationId],
@@ -74,6 +80,13 @@ async function fillEveryTable(organization: TestOrganization): Promise<void> {
     `insert into tollgate.suspensions (organization_id, since, reason, actor) values ($1, now(), 'a test', 'operator:ann')`,
     [organizationId],
   );
+  await setRetention(api, {
+    organizationId,
+    actor: `user:${organizationId}-admin`,
+    retention: { promptDays: 30, resultDays: null, idempotencyDays: 90 },
+    reason: null,
+    requestId: 'rights',
+  });
   // What was told of all this is on its way to somebody.
   await registerSubscriber(worker, 'rights', ['job_ended']);
   await claimDeliveries(worker, { subscriber: 'rights', lanes: 1, eventsPerLane: 1, leaseMs: 1 });
@@ -175,6 +188,7 @@ describe('S3: every table', () => {
     'tollgate.adjustments',
     'tollgate.audit_log',
     'tollgate.balances',
+    'tollgate.billing_cycles',
     'tollgate.charges',
     'tollgate.debts',
     'tollgate.grants',
@@ -188,10 +202,12 @@ describe('S3: every table', () => {
     'tollgate.organization_rules',
     'tollgate.refunded_charges',
     'tollgate.refunds',
+    'tollgate.retention_settings',
     'tollgate.sub_limits',
     'tollgate.suspensions',
     'tollgate.usage_sources',
     'tollgate.ledger_seals',
+    'tollgate.test_organizations',
     'user_profiles',
   ];
 
@@ -341,9 +357,24 @@ describe('S10: functions', () => {
 
   /** Who may execute what. A function that is not here may be executed by the ledger alone. */
   const executors: Record<string, string[]> = {
+    adjust_as_operator: ['tollgate_api'],
     admit_job: ['tollgate_api'],
     apply_catalogue: ['tollgate_owner'],
+    apply_retention: ['tollgate_worker'],
     authenticate_key: ['tollgate_api'],
+    authenticate_keys: ['tollgate_api'],
+    change_settings: ['tollgate_api'],
+    change_sub_limit: ['tollgate_api'],
+    create_key: ['tollgate_api'],
+    list_sub_limits: ['tollgate_api'],
+    memberships_of: ['tollgate_api'],
+    note_key_use: ['tollgate_api'],
+    revoke_key: ['tollgate_api'],
+    rotate_key: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    settings_of: ['tollgate_api'],
+    // Shows the keys of a tenant that was named, and of nobody else.
+    tenant_keys: ['tollgate_api'],
     authenticate_operator: ['tollgate_api'],
     // Behind the view ai_tokens, for all who may read it; none of the first two can name it, having no usage of its schema.
     balance_at: ['authenticated', 'service_role', 'tollgate_api', 'tollgate_auditor', 'tollgate_worker'],
@@ -356,8 +387,17 @@ describe('S10: functions', () => {
     commit_job: ['tollgate_worker'],
     create_api_key: ['tollgate_owner'],
     create_operator: ['tollgate_owner'],
+    create_organization: ['tollgate_api'],
+    describe_organization: ['tollgate_api'],
+    list_acts: ['tollgate_api'],
+    list_organizations: ['tollgate_api'],
+    record_act: ['tollgate_api'],
+    remove_member: ['tollgate_api'],
+    rename_organization: ['tollgate_api'],
+    reverse_as_operator: ['tollgate_api'],
+    set_member: ['tollgate_api'],
     revoke_operator: ['tollgate_owner'],
-    membership_of: ['tollgate_api'],
+    mode_of: ['tollgate_api', 'tollgate_owner'],
     current_organizations: ['tollgate_api', 'tollgate_worker'],
     deduct_tokens: ['tollgate_api'],
     // With the caller's own rights and policies.
@@ -371,6 +411,9 @@ describe('S10: functions', () => {
     hold_tokens: ['tollgate_api'],
     // Both see the balances of a tenant that was named, and nothing else.
     list_holds: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    list_usage: ['tollgate_api'],
+    live_grants: ['tollgate_api'],
     quote_holds: ['tollgate_api'],
     refund_charge: ['tollgate_api'],
     adjust_balance: ['tollgate_owner'],
@@ -380,6 +423,7 @@ describe('S10: functions', () => {
     resume_organization: ['tollgate_api'],
     set_caps: ['tollgate_api'],
     set_capture_rule: ['tollgate_owner'],
+    set_retention: ['tollgate_api'],
     set_sub_limit: ['tollgate_owner'],
     job_to_run: ['tollgate_worker'],
     mark_delivered: ['tollgate_worker'],
@@ -399,9 +443,21 @@ describe('S10: functions', () => {
     skip_delivery: ['tollgate_owner'],
     store_result: ['tollgate_worker'],
     token_stats: ['tollgate_api'],
+    // Reads no row.
+    usage_buckets: ['tollgate_api'],
+    // With the caller's own rights and policies.
+    usage_series: ['tollgate_api'],
     withdraw_job: ['tollgate_api', 'tollgate_worker'],
   };
-  const INVOKERS = ['current_organizations', 'entries_between', 'hash_entries'];
+  const INVOKERS = [
+    'current_organizations',
+    'entries_between',
+    'hash_entries',
+    'settings_of',
+    'list_usage',
+    'usage_series',
+    'live_grants',
+  ];
   /** Behind these stands a caller who is checked, or a trigger that rights guard. Every other function has its caller's rights. */
   const definers = [
     ...Object.keys(executors).filter((name) => !INVOKERS.includes(name)),
@@ -430,9 +486,13 @@ describe('S10: functions', () => {
     ...['extend_holds', 'grow_holds', 'refund_charge', 'end_hold', 'take_more', 'count_in_limits'],
     ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
     ...['list_holds', 'quote_holds'],
-    'refusals_for',
+    ...['has_another_admin', 'may_administer', 'refusals_for', 'remove_member', 'set_member'],
+    ...['list_holds', 'quote_holds', 'list_usage', 'usage_series', 'apply_retention', 'set_retention'],
+    ...['may_administer', 'refusals_for'],
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
     ...['notice_low', 'set_low_balance'],
+    ...['authenticate_keys', 'memberships_of', 'create_key', 'rotate_key', 'revoke_key', 'note_key_use', 'tenant_keys'],
+    ...['change_sub_limit', 'list_sub_limits', 'settings_of', 'change_settings'],
     ...['claim_deliveries', 'delivery_lag', 'hand_back_lane', 'mark_delivered', 'record_delivery_failure'],
     ...['remove_delivered_events', 'route_events', 'skip_delivery'],
   ];
@@ -449,11 +509,12 @@ describe('S10: functions', () => {
       'return_slices',
       'types_of_holds',
     ],
-    ...['place_lone_hold', 'end_lone_hold'],
+    ...['place_lone_hold', 'end_lone_hold', 'list_holds'],
+    ...['authenticate_keys', 'memberships_of'],
   ];
 
   /** Reads a page in the order of an index, and must not read everything to sort it. */
-  const ordered = ['list_holds'];
+  const ordered = ['list_holds', 'list_usage', 'apply_retention'];
 
   interface FunctionRow {
     name: string;

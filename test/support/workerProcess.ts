@@ -36,6 +36,7 @@ export async function startWorkerProcess(
       WORKER_HEALTH_PORT: String(healthPort),
       ORPHAN_SWEEP_INTERVAL_MS: '86400000',
       LEDGER_SEAL_INTERVAL_MS: '86400000',
+      RETENTION_INTERVAL_MS: '86400000',
       AI_BASE_URL: ai.baseUrl,
       AI_API_KEY: ai.apiKey,
       AI_MODEL: ai.model,
@@ -55,7 +56,7 @@ export async function startWorkerProcess(
     const connection = await Connection.connect({ address: inject('temporalAddress') });
     // Other files share this Temporal: nothing may fire on a queue that nobody polls any more.
     const { schedule } = new Client({ connection });
-    for (const workflow of ['settleOrphanedJobs', 'sealLedger']) {
+    for (const workflow of ['settleOrphanedJobs', 'sealLedger', 'applyRetention']) {
       await schedule
         .getHandle(`${workflow}:${taskQueue}`)
         .delete()

@@ -80,19 +80,21 @@ test('a ledger with a gap makes the run fail, which is what an operator sees', a
 
 test('runs on its Schedule, made by whichever worker starts first and brought up to date by the next', async () => {
   const client = new Client({ connection: worker.client.connection });
-  const handles = ['sealLedger', 'settleOrphanedJobs'].map((name) =>
+  const handles = ['sealLedger', 'settleOrphanedJobs', 'applyRetention'].map((name) =>
     client.schedule.getHandle(`${name}:${worker.taskQueue}`),
   );
   onTestFinished(async () => {
     for (const handle of handles) await handle.delete().catch(() => {});
   });
   const day = 86_400_000;
-  await ensureSchedules(client, { taskQueue: worker.taskQueue, orphanSweepIntervalMs: day, ledgerSealIntervalMs: day });
-  await ensureSchedules(client, {
+  const rarely = {
     taskQueue: worker.taskQueue,
     orphanSweepIntervalMs: day,
-    ledgerSealIntervalMs: 1_000,
-  });
+    ledgerSealIntervalMs: day,
+    retentionIntervalMs: day,
+  };
+  await ensureSchedules(client, rarely);
+  await ensureSchedules(client, { ...rarely, ledgerSealIntervalMs: 1_000 });
   const { spec, action } = await handles[0]!.describe();
   expect(spec.intervals).toMatchObject([{ every: 1_000 }]);
   expect(action).toMatchObject({ workflowType: 'sealLedger', taskQueue: worker.taskQueue });
