@@ -3000,9 +3000,10 @@ CREATE OR REPLACE FUNCTION tollgate.describe_organization(p_organization text)
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
+    left join tollgate.suspensions s on s.organization_id = o.id
    where o.id = p_organization and o.id = any (tollgate.current_organizations())
 $function$
 ;
@@ -3754,16 +3755,11 @@ grant execute on function tollgate.hold_tokens(text[],text[],text[],text[],bigin
 
 CREATE OR REPLACE FUNCTION tollgate.is_operator(p_actor text)
  RETURNS boolean
- LANGUAGE plpgsql
+ LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-begin
-  return exists (
-    select from tollgate.operators o
-     where left(p_actor, 9) = 'operator:' and o.id = substr(p_actor, 10)
-       and o.revoked_at is null and (o.expires_at is null or o.expires_at > clock_timestamp()));
-end
+  select left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
 $function$
 ;
 alter function tollgate.is_operator(text) owner to tollgate_ledger;
@@ -3932,9 +3928,10 @@ CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search te
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
+    left join tollgate.suspensions s on s.organization_id = o.id
    where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
      and (p_after is null or o.id > p_after)
      and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)

@@ -3,6 +3,7 @@ import type { Operation, OperationExample } from '../../contract/operation.ts';
 import type { ProblemCode } from '../../contract/problems.ts';
 import { KEY_SCOPES } from '../../domain/keyScopes.ts';
 import type { TestDatabase } from '../support/database.ts';
+import { newOperator } from '../support/operator.ts';
 import { holdLaneOf } from './holdLane.ts';
 import { type Reply, runToTheEnd, type TestApi } from './testApi.ts';
 import { unfinishedRequest } from './unfinishedRequest.ts';
@@ -141,6 +142,21 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
     await limitFeatures(database, tenant);
     return ask();
   },
+  organization_suspended: async ({ ask, world, tenant }) => {
+    await (await newOperator(world.database)).suspend(tenant.organizationId);
+    return ask();
+  },
+  too_many_holds: async ({ ask, apis, world, tenant }) => {
+    await (await newOperator(world.database)).cap(tenant.organizationId, { holds: 1 });
+    // Of the type that each example is paid with.
+    for (const feature of ['generate_goal', 'generate_leads']) await holdLaneOf(apis.usual, tenant).hold({ feature });
+    return ask();
+  },
+  too_many_jobs: async ({ ask, apis, world, tenant }) => {
+    await (await newOperator(world.database)).cap(tenant.organizationId, { jobs: 1 });
+    await apis.usual.post(tenant);
+    return ask();
+  },
 
   hold_already_ended: async ({ ask, apis, tenant, ids, operation }) => {
     const lane = holdLaneOf(apis.usual, tenant);
@@ -190,7 +206,7 @@ const ON: Readonly<Record<string, Partial<Record<ProblemCode, Provocation>>>> = 
 };
 
 /** Problems that are in the contract and that nothing answers yet: the list gets shorter and never longer. */
-export const AWAITED: readonly ProblemCode[] = ['organization_suspended', 'too_many_holds', 'too_many_jobs'];
+export const AWAITED: readonly ProblemCode[] = [];
 
 export function provocationOf({ id }: Operation, code: ProblemCode): Provocation | undefined {
   return ON[id]?.[code] ?? EVERYWHERE[code];

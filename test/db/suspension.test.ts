@@ -185,7 +185,7 @@ describe('a suspended organization', () => {
     await Promise.race(during);
     const { outcome } = await suspendOrganization(database.superuser, {
       actor: operator.principal,
-      ...{ organizationId, reason: 'a test', requestId: null },
+      ...{ organizationId, reason: 'a test', requestId: 'test' },
     });
     expect(outcome).toBe('suspended');
     const after = await Promise.all(Array.from({ length: 50 }, (_, n) => holder.hold(`after-${n}`, 1)));

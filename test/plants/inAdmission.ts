@@ -48,8 +48,8 @@ export const PLANTS_IN_ADMISSION: Plant[] = [
   {
     bug: 'whoever calls himself an operator is one',
     file: 'migrations/functions/is_operator.sql',
-    find: 'and o.revoked_at is null and',
-    replace: 'and',
+    find: ' and tollgate.may_administer(p_actor, null)',
+    replace: '',
     caughtBy: SUSPENSION,
     test: 'is an operator’s: refused to members',
   },
