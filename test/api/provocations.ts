@@ -7,7 +7,7 @@ import { newOperator } from '../support/operator.ts';
 import { holdLaneOf } from './holdLane.ts';
 import { type Reply, runToTheEnd, type TestApi } from './testApi.ts';
 import { unfinishedRequest } from './unfinishedRequest.ts';
-import { type Draft, draftOf, idsOf, rightful, send, type Tenant, type World } from './world.ts';
+import { type Draft, draftOf, idsOf, REASON, rightful, send, type Tenant, type World } from './world.ts';
 
 /** The API in every condition in which it answers otherwise. All but the last look at the world's database. */
 export interface Conditions {
@@ -122,6 +122,12 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
   hold_not_found: (scene) => naming(scene, 'holdId', 'no-such-hold'),
   charge_not_found: (scene) => naming(scene, 'chargeId', 'no-such-hold.1'),
   job_not_found: (scene) => naming(scene, 'jobId', 'no-such-job'),
+  // To whoever is no operator, an organization that is not there is one that is not his.
+  organization_not_found: (scene) => {
+    const { ask, world, operation, example, ids, draft } = scene;
+    const { path } = draftOf(operation, example, { ...ids, organizationId: 'no-such-organization' }, 'none');
+    return ask({ credential: world.operator, draft: { path, headers: { ...draft.headers, ...REASON } } });
+  },
   route_not_found: (scene) => naming(scene, 'file', 'no-such-file.js'),
 
   feature_unknown: ({ ask, draft }) =>
