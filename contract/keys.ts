@@ -134,7 +134,7 @@ export const rotateKey = operation({
   access: mayWrite,
   body: { schema: rotationRequest },
   answers: { 201: { description: 'The successor.', schema: rotatedKey, headers: ['Location'] } },
-  problems: ['organization_not_found', 'key_not_found', 'key_already_ended', 'scope_missing'],
+  problems: ['key_not_found', 'key_already_ended', 'scope_missing'],
   examples: [{ title: 'An hour for both', params: ONE, body: { overlapSeconds: 3600 }, status: 201 }],
 });
 
@@ -147,6 +147,6 @@ export const revokeKey = operation({
   description: 'No request that begins after the answer is let in with it. A repeat answers the same.',
   access: mayWrite,
   answers: { 200: { description: 'Revoked.', schema: key } },
-  problems: ['organization_not_found', 'key_not_found'],
+  problems: ['key_not_found'],
   examples: [{ title: 'One', params: ONE, status: 200 }],
 });

@@ -52,14 +52,14 @@ export type OrganizationRequest = z.infer<typeof organizationRequest>;
 export const organizationChange = z.strictObject({ name }).meta({ id: 'OrganizationChange' });
 
 /**
- * `createdAt`: since when its tokens are counted; null: it was there before Tollgate, and has not used any. `suspendedSince`:
- * null while it is not suspended.
+ * `plan`: null where an app's own table has none; that opens nothing. `createdAt`: since when its tokens are counted; null: it was
+ * there before Tollgate, and has not used any. `suspendedSince`: null while it is not suspended.
  */
 export const organization = z
   .strictObject({
     id: z.string(),
     name: z.string(),
-    plan: z.string(),
+    plan: z.nullable(z.string()),
     mode: z.enum(['live', 'test']),
     timeZone: z.string(),
     createdAt: z.nullable(instant),

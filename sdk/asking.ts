@@ -4,8 +4,8 @@ import type { ProblemRow } from '../contract/rows.ts';
 import { type CallOptions, type Connection, newIdempotencyKey } from './connection.ts';
 
 /** A function that asks for one operation: the parameters of its address, then its body or query, then the options. */
-export type Ask<Of extends Operation> = Routed &
-  ((...args: [...Params<Of['path']>, ...Input<Of>, options?: CallOptions]) => Promise<Answer<Of>>);
+export type Ask<Of extends Operation> = Asked<Of, Answer<Of>>;
+type Asked<Of extends Operation, Reply> = Routed & ((...args: Args<Of>) => Promise<Reply>);
 
 /** A list, page by page as far as it is read: `for await (const item of list)`; `page()` is the first one, with its `nextCursor`. */
 export interface Pages<Item, Page> extends AsyncIterable<Item> {
@@ -14,13 +14,15 @@ export interface Pages<Item, Page> extends AsyncIterable<Item> {
 
 /**
  * How an operation is asked for, in words: `post /api/v1/holds body key`. The compiler holds them against the contract, so that
- * nothing of the contract has to be taken along. `repeatable`: without a key, and all the same harmless when it arrives twice.
+ * nothing of the contract has to be taken along. `204`, `503`: what it may be answered besides 2xx with a body. `repeatable`: without a key, and all the same harmless when it arrives twice.
  */
 type Route<Of extends Operation> = `${Address<Of>}${Of extends { body: object }
   ? ' body'
   : Of extends { query: object }
     ? ' query'
-    : ''}${Of extends { idempotencyKey: string } ? ' key' : ''}${Of extends Download ? ' download' : ''}${Of extends { answers: { 503: object } } ? ' 503' : ''}${'' | ' repeatable'}`;
+    : ''}${Of extends { idempotencyKey: string } ? ' key' : ''}${Of extends { answers: { 204: object } }
+  ? ' 204'
+  : ''}${Of extends { answers: { 503: object } } ? ' 503' : ''}${'' | ' repeatable'}`;
 
 export function askingOver(connection: Connection) {
   /** One operation, one answer. */
@@ -39,6 +41,11 @@ export function askingOver(connection: Connection) {
       return answer;
     };
     return Object.assign(call, { route: `${method} ${path}` }) as unknown as Ask<Of>;
+  }
+
+  /** A file instead of JSON: the Response, whose body can be streamed. */
+  function download<Of extends Operation & Download>(route: Route<Of>) {
+    return ask(`${route} download` as Route<Of>) as unknown as Asked<Of, Response>;
   }
 
   /**
@@ -68,7 +75,7 @@ export function askingOver(connection: Connection) {
     const ofPage = ask<Of>(route) as unknown as (...args: unknown[]) => Promise<Answer<Of>>;
     const parameters = read(route).path.match(/\{\w+\}/g)?.length ?? 0;
     type Item = Answer<Of>[Items] extends readonly (infer One)[] ? One : never;
-    const call = (...args: [...Params<Of['path']>, ...Input<Of>, options?: CallOptions]): Pages<Item, Answer<Of>> => {
+    const call = (...args: Args<Of>): Pages<Item, Answer<Of>> => {
       const [query, options] = args.slice(parameters);
       const from = (cursor?: string) =>
         ofPage(
@@ -92,7 +99,7 @@ export function askingOver(connection: Connection) {
     return Object.assign(call, { route: (ofPage as unknown as Routed).route });
   }
 
-  return { ask, askRows, list };
+  return { ask, askRows, list, download };
 }
 
 /** For the test that holds the client against the table of operations. */
@@ -102,7 +109,9 @@ interface Routed {
 
 type Download = { answers: { 200: { mediaTypes: readonly string[] } } };
 type Address<Of extends Operation> = `${Of['method']} ${Of['path']}`;
-type Answer<Of extends Operation> = Of extends Download ? Response : AnswerOf<Of>;
+type Args<Of extends Operation> = [...Params<Of['path']>, ...Input<Of>, options?: CallOptions];
+/** What is done and has nothing to say answers nothing. */
+type Answer<Of extends Operation> = [AnswerOf<Of>] extends [never] ? undefined : AnswerOf<Of>;
 type Params<Path extends string> = Path extends `${string}{${string}}${infer Rest}`
   ? [id: string, ...Params<Rest>]
   : [];
@@ -138,6 +147,7 @@ function sendingOf(method: string, path: string, takes: ReadonlySet<string>, inp
     isRepeatable: ['get', 'put', 'delete'].includes(method) || takes.has('key') || takes.has('repeatable'),
     isDownload: takes.has('download'),
     isAnsweredBy503: takes.has('503'),
+    isDoneWhenGone: takes.has('204'),
   };
 }
 

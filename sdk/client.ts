@@ -1,5 +1,9 @@
+import type { adjustBalance, listAdjustments, reverseAdjustment } from '../contract/adjustments.ts';
+import type { listAuditLog, listOrganizationAuditLog } from '../contract/auditLog.ts';
 import type { BalanceList, getBalances, PastBalanceList } from '../contract/balances.ts';
+import type { setCaps } from '../contract/caps.ts';
 import type { refundCharge } from '../contract/charges.ts';
+import type { getDocs, getDocsFile, getOpenApi } from '../contract/docs.ts';
 import type { getLiveness, getReadiness } from '../contract/health.ts';
 import type {
   captureHold,
@@ -15,10 +19,24 @@ import type {
   releaseHolds,
 } from '../contract/holds.ts';
 import type { AdmittedJob, cancelJob, getJob, listJobs, startJob } from '../contract/jobs.ts';
+import type { createKey, getKey, listKeys, revokeKey, rotateKey } from '../contract/keys.ts';
 import type { exportLedger, listLedger, listLedgerHeads } from '../contract/ledger.ts';
+import type { liftLimit, listLimits, setLimit } from '../contract/limits.ts';
+import type { listMembers, removeMember, setMember } from '../contract/members.ts';
+import type { AnswerOf, QueryOf } from '../contract/operationShapes.ts';
+import type {
+  createOrganization,
+  getOrganization,
+  listOrganizations,
+  renameOrganization,
+} from '../contract/organizations.ts';
 import type { quoteHolds } from '../contract/quotes.ts';
+import type { getRetention, setRetention } from '../contract/retention.ts';
+import type { changeSettings, getSettings } from '../contract/settings.ts';
 import type { getStatements } from '../contract/statements.ts';
+import type { resumeOrganization, suspendOrganization } from '../contract/suspensions.ts';
 import type { checkBalance, getTokenStats, TokenCheck, TokenDeduction, TokenRequest } from '../contract/tokens.ts';
+import type { exportUsage, getUsage, getUsageSources, listUsage } from '../contract/usage.ts';
 import type { Feature } from '../domain/catalog.ts';
 import type { FeatureInput } from '../domain/features/definitions.ts';
 import { askingOver } from './asking.ts';
@@ -39,7 +57,7 @@ export type Tollgate = ReturnType<typeof createTollgate>;
  */
 export function createTollgate(options: TollgateOptions) {
   const connection = connect(options);
-  const { ask, askRows, list } = askingOver(connection);
+  const { ask, askRows, list, download } = askingOver(connection);
   const outage = createOutage(connection, options);
   return {
     tokens: {
@@ -80,14 +98,75 @@ export function createTollgate(options: TollgateOptions) {
     ledger: {
       list: list<typeof listLedger, 'entries'>('get /api/v1/ledger query', 'entries'),
       heads: ask<typeof listLedgerHeads>('get /api/v1/ledger/heads query'),
-      export: ask<typeof exportLedger>('get /api/v1/ledger/export query download'),
+      export: download<typeof exportLedger>('get /api/v1/ledger/export query'),
     },
     statements: {
       get: ask<typeof getStatements>('get /api/v1/statements query'),
     },
+    usage: {
+      series: ask<typeof getUsage>('get /api/v1/usage query') as GetUsageSeries,
+      /** The series as `format: 'csv'`. */
+      seriesFile: download<typeof getUsage>('get /api/v1/usage query'),
+      log: list<typeof listUsage, 'lines'>('get /api/v1/usage/log query', 'lines'),
+      logFile: download<typeof exportUsage>('get /api/v1/usage/log/export query'),
+      sources: ask<typeof getUsageSources>('get /api/v1/usage/{usageId}/sources'),
+    },
+    organizations: {
+      create: ask<typeof createOrganization>('post /api/v1/organizations body key'),
+      list: list<typeof listOrganizations, 'organizations'>('get /api/v1/organizations query', 'organizations'),
+      get: ask<typeof getOrganization>('get /api/v1/organizations/{organizationId}'),
+      rename: ask<typeof renameOrganization>('patch /api/v1/organizations/{organizationId} body'),
+      suspend: ask<typeof suspendOrganization>('post /api/v1/organizations/{organizationId}/suspend repeatable'),
+      resume: ask<typeof resumeOrganization>('post /api/v1/organizations/{organizationId}/resume repeatable'),
+      setCaps: ask<typeof setCaps>('put /api/v1/organizations/{organizationId}/caps body'),
+      settings: ask<typeof getSettings>('get /api/v1/organizations/{organizationId}/settings'),
+      changeSettings: ask<typeof changeSettings>('patch /api/v1/organizations/{organizationId}/settings body'),
+      retention: ask<typeof getRetention>('get /api/v1/organizations/{organizationId}/retention'),
+      setRetention: ask<typeof setRetention>('put /api/v1/organizations/{organizationId}/retention body'),
+    },
+    members: {
+      list: list<typeof listMembers, 'members'>('get /api/v1/organizations/{organizationId}/members query', 'members'),
+      set: ask<typeof setMember>('put /api/v1/organizations/{organizationId}/members/{userId} body'),
+      remove: ask<typeof removeMember>('delete /api/v1/organizations/{organizationId}/members/{userId} 204'),
+    },
+    keys: {
+      list: list<typeof listKeys, 'keys'>('get /api/v1/organizations/{organizationId}/keys query', 'keys'),
+      // Neither takes a key, and a secret is shown once: a lost answer is the caller's to look into.
+      create: ask<typeof createKey>('post /api/v1/organizations/{organizationId}/keys body'),
+      rotate: ask<typeof rotateKey>('post /api/v1/organizations/{organizationId}/keys/{keyId}/rotate body'),
+      get: ask<typeof getKey>('get /api/v1/organizations/{organizationId}/keys/{keyId}'),
+      revoke: ask<typeof revokeKey>('delete /api/v1/organizations/{organizationId}/keys/{keyId}'),
+    },
+    limits: {
+      list: ask<typeof listLimits>('get /api/v1/organizations/{organizationId}/limits'),
+      set: ask<typeof setLimit>('put /api/v1/organizations/{organizationId}/limits body'),
+      lift: ask<typeof liftLimit>('delete /api/v1/organizations/{organizationId}/limits query 204'),
+    },
+    adjustments: {
+      make: ask<typeof adjustBalance>('post /api/v1/organizations/{organizationId}/adjustments body key'),
+      reverse: ask<typeof reverseAdjustment>(
+        'post /api/v1/organizations/{organizationId}/adjustments/{adjustmentId}/reverse repeatable',
+      ),
+      list: list<typeof listAdjustments, 'adjustments'>(
+        'get /api/v1/organizations/{organizationId}/adjustments query',
+        'adjustments',
+      ),
+    },
+    audit: {
+      all: list<typeof listAuditLog, 'entries'>('get /api/v1/audit query', 'entries'),
+      list: list<typeof listOrganizationAuditLog, 'entries'>(
+        'get /api/v1/organizations/{organizationId}/audit query',
+        'entries',
+      ),
+    },
     health: {
       alive: ask<typeof getLiveness>('get /healthz'),
       ready: ask<typeof getReadiness>('get /readyz 503'),
+    },
+    reference: {
+      openApi: ask<typeof getOpenApi>('get /openapi.json'),
+      page: download<typeof getDocs>('get /docs'),
+      file: download<typeof getDocsFile>('get /docs/{file}'),
     },
     withTokens: createHeldWork(connection, outage),
     /** What an outage left to be charged. */
@@ -108,3 +187,7 @@ interface GetBalances {
   (query?: { at?: undefined }, options?: CallOptions): Promise<BalanceList>;
   (query: { at: string }, options?: CallOptions): Promise<PastBalanceList>;
 }
+type GetUsageSeries = (
+  query: Omit<QueryOf<typeof getUsage>, 'format'>,
+  options?: CallOptions,
+) => Promise<AnswerOf<typeof getUsage>>;

@@ -44,6 +44,8 @@ export interface Sending extends CallOptions {
   isDownload?: boolean;
   /** A 503 with another body than a problem's is an answer here. */
   isAnsweredBy503?: boolean;
+  /** A removal: a repeat that finds nothing there any more has what it wanted. */
+  isDoneWhenGone?: boolean;
 }
 
 export interface Connection {
@@ -73,6 +75,9 @@ export function connect(configuration: TollgateConfiguration): Connection {
         }
         signal?.throwIfAborted();
         const { error, retryAfterMs } = arrived;
+        if (sending.isDoneWhenGone && attempt > 1 && error.status === 404) {
+          return { answer: undefined as Answer, isReplay: false };
+        }
         // A 429 was turned away at the door. Of anything else it is not known what it did.
         const mayRepeat = retryAfterMs !== null && (isRepeatable || error.status === 429);
         if (!mayRepeat || attempt >= (sending.attempts ?? attempts)) throw error;

@@ -45,6 +45,8 @@ export type TestApi = Awaited<ReturnType<typeof startTestApi>>;
 export interface TestApiOptions {
   databaseUrl?: string;
   temporalAddress?: string;
+  /** That of a worker, where jobs are to be done. */
+  taskQueue?: string;
   deadlineMs?: number;
   mostWaiters?: number;
   maxQueued?: number;
@@ -71,8 +73,8 @@ export async function startTestApi(database: Pick<TestDatabase, 'apiUrl'>, optio
   const workflows = createJobWorkflows({
     address: options.temporalAddress ?? inject('temporalAddress'),
     namespace: 'default',
-    // Nobody polls it: a workflow that is started stays as it is.
-    taskQueue: `test-${randomUUID()}`,
+    // Nobody polls it, unless it is another's: a workflow that is started stays as it is.
+    taskQueue: options.taskQueue ?? `test-${randomUUID()}`,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
   });
   const waiters: JobWaiters = createJobWaiters({

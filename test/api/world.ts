@@ -93,6 +93,11 @@ const PARAMETERS: Readonly<Record<string, (world: World, tenant: Tenant) => Prom
     const lane = holdLaneOf(api, tenant);
     return (await lane.capture(await lane.holdId(2))).body.chargeId;
   },
+  usageId: async ({ api }, tenant) => {
+    const lane = holdLaneOf(api, tenant);
+    await lane.capture(await lane.holdId(2));
+    return String((await api.call('/api/v1/usage/log?limit=1', { key: tenant.secret })).body.lines[0].id);
+  },
   /** Of a job that runs. */
   jobId: async ({ api, database }, tenant) => {
     const { id } = (await api.post(tenant)).body;
@@ -114,15 +119,6 @@ const PARAMETERS: Readonly<Record<string, (world: World, tenant: Tenant) => Prom
       json: { tokenType: 'goal_generation', amount: 5, reason: 'goodwill' },
     });
     return String(made.body.id);
-  },
-  usageId: async ({ api, database }, tenant) => {
-    const lane = holdLaneOf(api, tenant);
-    await lane.capture(await lane.holdId(2));
-    const { rows } = await database.superuser.query(
-      'select u.id from public.ai_token_usage_log u where u.organization_id = $1 order by u.id desc limit 1',
-      [tenant.organizationId],
-    );
-    return String(rows[0].id);
   },
   file: async () => 'swagger-ui.css',
 };
