@@ -69,6 +69,19 @@ describe('every problem that is documented occurs', () => {
   });
 });
 
+describe('what is the matter with an organization is answered as documented, or changes nothing of the answer', () => {
+  const writing = OPERATIONS.filter(({ method, access }) => method !== 'get' && access !== 'anyone');
+  const cases = writing.flatMap((operation) =>
+    MATTERS.filter((code) => !problemsOf(operation).includes(code)).map((code) => ({ operation, code })),
+  );
+  test.concurrent.each(cases)('$operation.id: $code', async ({ operation, code }) => {
+    const scene = await sceneOf(world, apis, operation);
+    const reply = noted(operation, await provocationOf(operation, code)!(scene));
+    if (isProblem(reply)) expect(problemsOf(operation)).toContain(reply.body.code);
+    else expect(Object.keys(operation.answers)).toContain(String(reply.status));
+  });
+});
+
 describe('every other answer that is documented occurs', () => {
   const shown = (operation: Operation) => new Set(operation.examples.map(({ status }) => status));
   const cases = OPERATIONS.flatMap((operation) =>
@@ -93,6 +106,12 @@ test('nothing was answered to all of these that is not documented, and everythin
   const found = OPERATIONS.map(({ id }) => [id, [...(answered.get(id) ?? [])].sort()]);
   expect(Object.fromEntries(found)).toEqual(Object.fromEntries(documented));
 });
+
+/** What an organization is in, and any operation of it could be refused for. */
+const MATTERS: readonly ProblemCode[] = [
+  ...(['organization_suspended', 'tokens_insufficient', 'feature_not_available', 'limit_reached'] as const),
+  ...(['too_many_holds', 'too_many_jobs', 'too_many_limits'] as const),
+];
 
 function noted(operation: Operation, reply: Reply): Reply {
   const codes = answered.get(operation.id) ?? new Set();
