@@ -3,10 +3,12 @@ import { operation } from './operation.ts';
 import { ORGANIZATION_PATH } from './organizations.ts';
 
 /** `suspendedSince`: null where the organization is served. */
-export const suspension = z.strictObject({
-  organizationId: z.string(),
-  suspendedSince: z.nullable(z.iso.datetime({ offset: false })),
-});
+export const suspension = z
+  .strictObject({
+    organizationId: z.string(),
+    suspendedSince: z.nullable(z.iso.datetime({ offset: false })),
+  })
+  .meta({ id: 'Suspension' });
 export type Suspension = z.infer<typeof suspension>;
 
 export const suspendOrganization = operation({

@@ -3000,7 +3000,7 @@ CREATE OR REPLACE FUNCTION tollgate.describe_organization(p_organization text)
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
     left join tollgate.suspensions s on s.organization_id = o.id
@@ -3928,7 +3928,7 @@ CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search te
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
     left join tollgate.suspensions s on s.organization_id = o.id
