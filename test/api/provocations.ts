@@ -127,12 +127,6 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
   hold_not_found: (scene) => naming(scene, 'holdId', 'no-such-hold'),
   charge_not_found: (scene) => naming(scene, 'chargeId', 'no-such-hold.1'),
   job_not_found: (scene) => naming(scene, 'jobId', 'no-such-job'),
-  usage_not_found: (scene) => naming(scene, 'usageId', '999999999999999'),
-  organization_not_found: ({ ask, operation, example, ids, draft, world }) => {
-    const organizationId = 'no-such-organization';
-    const { path } = draftOf(operation, example, { ...ids, organizationId }, organizationId);
-    return ask({ draft: { path, headers: { ...draft.headers, ...REASON } }, credential: world.operator });
-  },
   route_not_found: (scene) => naming(scene, 'file', 'no-such-file.js'),
   key_not_found: (scene) => naming(scene, 'keyId', 'no-such-key'),
   member_not_found: (scene) => naming(scene, 'userId', 'no-such-user'),
