@@ -1,7 +1,5 @@
 import { Hono } from 'hono';
 import { methodNotAllowed } from 'hono/method-not-allowed';
-import { requestId } from 'hono/request-id';
-import { secureHeaders } from 'hono/secure-headers';
 import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import type { ApiConfig } from '../config.ts';
@@ -9,6 +7,7 @@ import type { Coalescer } from '../db/coalescer.ts';
 import type { Credentials } from '../db/credentials.ts';
 import type { JobWaiters } from './jobWaiters.ts';
 import type { JobWorkflows } from './jobWorkflows.ts';
+import { answerHeaders } from './middleware/answerHeaders.ts';
 import { requestLog } from './middleware/requestLog.ts';
 import { problemReply } from './problemReply.ts';
 import { createRateLimits, type RateLimitConfig } from './rateLimits.ts';
@@ -67,16 +66,8 @@ export function createApp({
 }: AppDependencies): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>();
 
-  app.use(requestId({ limitLength: 64 }));
+  app.use(answerHeaders(isDraining));
   app.use(requestLog(log));
-  app.use(secureHeaders());
-  app.use(async (c, next) => {
-    await next();
-    // What is one organization's is nobody else's to keep. What is everybody's says so itself.
-    if (!c.res.headers.has('Cache-Control')) c.header('Cache-Control', 'no-store');
-    // Whoever keeps the connection must not send the next request to a process that ends.
-    if (isDraining()) c.header('Connection', 'close');
-  });
   app.use(
     methodNotAllowed({
       app,

@@ -61,7 +61,7 @@ export function placementAnswer(
 
 /** Of a capture, or of a release; `isLast` as it was asked for. */
 export function endingAnswer(id: string, isLast: boolean, ending: HoldEnding): Answer<EndedHold> {
-  const { outcome, isRepeat, captured, returned, chargeId, capturedInAll } = ending;
+  const { outcome, isRepeat, captured, returned, chargeId, capturedInAll, missing } = ending;
   switch (outcome) {
     case 'captured':
     case 'released':
@@ -75,8 +75,9 @@ export function endingAnswer(id: string, isLast: boolean, ending: HoldEnding): A
       throw new Error(`end_holds answered ${outcome} to a request that was checked`);
     case 'amount_above_hold':
     case 'limit_reached':
-    case 'tokens_insufficient':
       return refused(outcome);
+    case 'tokens_insufficient':
+      return refused(outcome, missing!);
     default:
       return stepRefused(outcome);
   }
@@ -95,7 +96,7 @@ export function extensionAnswer(id: string, { outcome, expiresAt }: Extension): 
 }
 
 export function growthAnswer(id: string, asked: number, growth: Growth): Answer<GrownHold> {
-  const { outcome, isRepeat, amount, available } = growth;
+  const { outcome, isRepeat, amount, available, tokenType } = growth;
   switch (outcome) {
     case 'grown':
       return { body: { id, state: 'held', tokens: amount!, available: available! }, isRepeat };
@@ -110,7 +111,7 @@ export function growthAnswer(id: string, asked: number, growth: Growth): Answer<
     case 'limit_reached':
       return refused(outcome);
     case 'tokens_insufficient':
-      return refused(outcome, { required: asked, available: available! });
+      return refused(outcome, { required: asked, available: available!, tokenType: tokenType! });
     default:
       return stepRefused(outcome);
   }

@@ -44,7 +44,8 @@ export function* inadmissibleJson(text: string): Generator<{ row: number | null;
         break;
       case '"': {
         const end = endOfString(text, index);
-        const value: string = JSON.parse(text.slice(index, end + 1));
+        const written = text.slice(index + 1, end);
+        const value: string = written.includes('\\') ? JSON.parse(`"${written}"`) : written;
         index = end;
         if (isKeyNext && top?.keys) {
           top.at = value;

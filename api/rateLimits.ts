@@ -1,6 +1,7 @@
 import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
 import type { ApiConfig } from '../config.ts';
 import { principalOf } from './caller.ts';
+import { headerOf } from './headerOf.ts';
 import { problemReply } from './problemReply.ts';
 import type { ApiContext } from './requestContext.ts';
 
@@ -52,8 +53,9 @@ async function spend(c: ApiContext, { name, policy, limiter }: Window, key: stri
     (left: RateLimiterRes) => ({ isOver: true, left }),
   );
   const secondsLeft = Math.max(1, Math.ceil(left.msBeforeNext / 1_000));
-  c.header('RateLimit-Policy', policy, { append: true });
-  c.header('RateLimit', `"${name}";r=${left.remainingPoints};t=${secondsLeft}`, { append: true });
+  const { outgoing } = c.env;
+  outgoing.appendHeader('RateLimit-Policy', policy);
+  outgoing.appendHeader('RateLimit', `"${name}";r=${left.remainingPoints};t=${secondsLeft}`);
   return isOver ? problemReply(c, 'rate_limited', {}, { 'Retry-After': String(secondsLeft) }) : null;
 }
 
@@ -64,6 +66,6 @@ async function spend(c: ApiContext, { name, policy, limiter }: Window, key: stri
 function addressOf(c: ApiContext, forwardedHops: number): string {
   const remote = c.env.incoming.socket.remoteAddress ?? 'unknown';
   if (forwardedHops === 0) return remote;
-  const forwarded = (c.req.header('x-forwarded-for') ?? '').split(',').map((address) => address.trim());
+  const forwarded = (headerOf(c, 'x-forwarded-for') ?? '').split(',').map((address) => address.trim());
   return forwarded.at(-forwardedHops) || remote;
 }

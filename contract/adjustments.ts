@@ -7,43 +7,49 @@ import { pageQuery } from './page.ts';
 const LARGEST = 1_000_000_000_000_000;
 
 /** So many tokens given, or taken: a negative amount. `reason` is told to the organization; Tollgate-Reason is the audit log's. */
-export const adjustmentRequest = z.strictObject({
-  tokenType: z.enum(TOKEN_TYPES),
-  amount: z
-    .int()
-    .min(-LARGEST)
-    .max(LARGEST)
-    .refine((amount) => amount !== 0, 'must not be 0'),
-  reason: z
-    .string()
-    .max(500)
-    .regex(/[\p{L}\p{N}]/u, 'must say why'),
-});
+export const adjustmentRequest = z
+  .strictObject({
+    tokenType: z.enum(TOKEN_TYPES),
+    amount: z
+      .int()
+      .min(-LARGEST)
+      .max(LARGEST)
+      .refine((amount) => amount !== 0, 'must not be 0'),
+    reason: z
+      .string()
+      .max(500)
+      .regex(/[\p{L}\p{N}]/u, 'must say why'),
+  })
+  .meta({ id: 'AdjustmentRequest' });
 export type AdjustmentRequest = z.infer<typeof adjustmentRequest>;
 
 /** `reverses`: the adjustment that it undoes. `actor`: `operator`, or whoever did it by SQL. */
-export const adjustment = z.strictObject({
-  id: z.int().positive(),
-  organizationId: z.string(),
-  tokenType: z.string(),
-  amount: z.int(),
-  reason: z.string(),
-  actor: z.string(),
-  reverses: z.nullable(z.int()),
-  createdAt: z.iso.datetime({ offset: false }),
-  links: z.strictObject({ reverse: z.string() }),
-});
+export const adjustment = z
+  .strictObject({
+    id: z.int().positive(),
+    organizationId: z.string(),
+    tokenType: z.string(),
+    amount: z.int(),
+    reason: z.string(),
+    actor: z.string(),
+    reverses: z.nullable(z.int()),
+    createdAt: z.iso.datetime({ offset: false }),
+    links: z.strictObject({ reverse: z.string() }),
+  })
+  .meta({ id: 'Adjustment' });
 export type Adjustment = z.infer<typeof adjustment>;
 
 /** `available`: with it, at that moment. */
-export const madeAdjustment = adjustment.extend({ available: z.int().nonnegative() });
+export const madeAdjustment = adjustment.extend({ available: z.int().nonnegative() }).meta({ id: 'MadeAdjustment' });
 export type MadeAdjustment = z.infer<typeof madeAdjustment>;
 
 /** Newest first. `reversedBy`: the adjustment that undid it. `nextCursor` is null on the last page. */
-export const adjustmentList = z.strictObject({
-  adjustments: z.array(adjustment.extend({ reversedBy: z.nullable(z.int()) })),
-  nextCursor: z.nullable(z.string()),
-});
+export const adjustmentList = z
+  .strictObject({
+    adjustments: z.array(adjustment.extend({ reversedBy: z.nullable(z.int()) })),
+    nextCursor: z.nullable(z.string()),
+  })
+  .meta({ id: 'AdjustmentList' });
 export type AdjustmentList = z.infer<typeof adjustmentList>;
 
 export const adjustmentListQuery = z.strictObject(pageQuery({ most: 100, usual: 20 }));

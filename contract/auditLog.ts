@@ -12,21 +12,25 @@ const instant = z.iso.datetime({ offset: false });
  * Who did what, and why. `actor`: `user:ID`, `key:ID`, `operator:ID`, or `operator` alone where an organization reads of it.
  * `act`: the id of an operation. `subject`: what it was done to. An operator's reading is an act too. Instants have microseconds.
  */
-export const auditEntry = z.strictObject({
-  id: z.int(),
-  at: instant,
-  organizationId: z.nullable(z.string()),
-  actor: z.string(),
-  act: z.string(),
-  subject: z.nullable(z.string()),
-  reason: z.nullable(z.string()),
-  changes: z.record(z.string(), z.unknown()),
-  requestId: z.nullable(z.string()),
-});
+export const auditEntry = z
+  .strictObject({
+    id: z.int(),
+    at: instant,
+    organizationId: z.nullable(z.string()),
+    actor: z.string(),
+    act: z.string(),
+    subject: z.nullable(z.string()),
+    reason: z.nullable(z.string()),
+    changes: z.record(z.string(), z.unknown()),
+    requestId: z.nullable(z.string()),
+  })
+  .meta({ id: 'AuditEntry' });
 export type AuditEntry = z.infer<typeof auditEntry>;
 
 /** Newest first. `nextCursor` is null on the last page. */
-export const auditPage = z.strictObject({ entries: z.array(auditEntry), nextCursor: z.nullable(z.string()) });
+export const auditPage = z
+  .strictObject({ entries: z.array(auditEntry), nextCursor: z.nullable(z.string()) })
+  .meta({ id: 'AuditPage' });
 export type AuditPage = z.infer<typeof auditPage>;
 
 const moment = z.iso

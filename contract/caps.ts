@@ -8,11 +8,15 @@ const openJobs = z.int().min(1).max(100_000);
  * What `PUT /api/v1/organizations/{id}/caps` asks for: how many holds of each token type, and how many jobs that have not ended,
  * the organization may have at once; null: as many as is usual, 10,000 and 1,000.
  */
-export const capsRequest = z.strictObject({ mostOpenHolds: z.nullable(openHolds), mostOpenJobs: z.nullable(openJobs) });
+export const capsRequest = z
+  .strictObject({ mostOpenHolds: z.nullable(openHolds), mostOpenJobs: z.nullable(openJobs) })
+  .meta({ id: 'CapsRequest' });
 export type CapsRequest = z.infer<typeof capsRequest>;
 
 /** The caps in force. */
-export const caps = z.strictObject({ organizationId: z.string(), mostOpenHolds: openHolds, mostOpenJobs: openJobs });
+export const caps = z
+  .strictObject({ organizationId: z.string(), mostOpenHolds: openHolds, mostOpenJobs: openJobs })
+  .meta({ id: 'Caps' });
 export type Caps = z.infer<typeof caps>;
 
 export const setCaps = operation({

@@ -13,53 +13,63 @@ const USUAL_OVERLAP_S = 86_400;
  * A key as its organization sees it; never its secret, of which `prefix` is the beginning (null: made before it was kept).
  * `lastUsedAt` is exact to a minute. `replacedBy`: the newest key that it was rotated into.
  */
-export const key = z.strictObject({
-  id: z.string(),
-  name: z.string(),
-  mode: z.enum(['live', 'test']),
-  prefix: z.nullable(z.string()),
-  scopes: z.array(z.enum(KEY_SCOPES)),
-  createdAt: instant,
-  expiresAt: z.nullable(instant),
-  revokedAt: z.nullable(instant),
-  lastUsedAt: z.nullable(instant),
-  replacedBy: z.nullable(z.string()),
-});
+export const key = z
+  .strictObject({
+    id: z.string(),
+    name: z.string(),
+    mode: z.enum(['live', 'test']),
+    prefix: z.nullable(z.string()),
+    scopes: z.array(z.enum(KEY_SCOPES)),
+    createdAt: instant,
+    expiresAt: z.nullable(instant),
+    revokedAt: z.nullable(instant),
+    lastUsedAt: z.nullable(instant),
+    replacedBy: z.nullable(z.string()),
+  })
+  .meta({ id: 'Key' });
 export type Key = z.infer<typeof key>;
 
 /** With its secret, which is shown this once. */
-export const createdKey = key.extend({ secret: z.string() });
+export const createdKey = key.extend({ secret: z.string() }).meta({ id: 'CreatedKey' });
 export type CreatedKey = z.infer<typeof createdKey>;
 
 /** The successor with its secret, and until when the key that it replaces works. */
-export const rotatedKey = createdKey.extend({
-  replaces: z.strictObject({ id: z.string(), expiresAt: z.nullable(instant) }),
-});
+export const rotatedKey = createdKey
+  .extend({
+    replaces: z.strictObject({ id: z.string(), expiresAt: z.nullable(instant) }),
+  })
+  .meta({ id: 'RotatedKey' });
 export type RotatedKey = z.infer<typeof rotatedKey>;
 
 /** The newest first. `nextCursor` is null on the last page. */
-export const keyList = z.strictObject({ keys: z.array(key), nextCursor: z.nullable(z.string()) });
+export const keyList = z
+  .strictObject({ keys: z.array(key), nextCursor: z.nullable(z.string()) })
+  .meta({ id: 'KeyList' });
 export type KeyList = z.infer<typeof keyList>;
 export const keyListQuery = z.strictObject(pageQuery({ most: 100, usual: 20 }));
 
 /** Without `expiresAt` it ends when the key that asks does; asked for by a person, never. */
-export const keyRequest = z.strictObject({
-  name: z
-    .string()
-    .max(100)
-    .regex(/^(?=.*\S)\P{Cc}+$/u, 'must say what the key is for'),
-  scopes: z
-    .array(z.enum(KEY_SCOPES))
-    .min(1)
-    .max(KEY_SCOPES.length)
-    .refine((scopes) => new Set(scopes).size === scopes.length, 'must not name a scope twice'),
-  expiresAt: instant.optional(),
-});
+export const keyRequest = z
+  .strictObject({
+    name: z
+      .string()
+      .max(100)
+      .regex(/^(?=.*\S)\P{Cc}+$/u, 'must say what the key is for'),
+    scopes: z
+      .array(z.enum(KEY_SCOPES))
+      .min(1)
+      .max(KEY_SCOPES.length)
+      .refine((scopes) => new Set(scopes).size === scopes.length, 'must not name a scope twice'),
+    expiresAt: instant.optional(),
+  })
+  .meta({ id: 'KeyRequest' });
 export type KeyRequest = z.infer<typeof keyRequest>;
 
-export const rotationRequest = z.strictObject({
-  overlapSeconds: z.int().nonnegative().max(LONGEST_OVERLAP_S).default(USUAL_OVERLAP_S),
-});
+export const rotationRequest = z
+  .strictObject({
+    overlapSeconds: z.int().nonnegative().max(LONGEST_OVERLAP_S).default(USUAL_OVERLAP_S),
+  })
+  .meta({ id: 'RotationRequest' });
 
 const ORGANIZATION = { organizationId: 'acme' };
 const ONE = { ...ORGANIZATION, keyId: 'acme-key' };
@@ -124,7 +134,7 @@ export const rotateKey = operation({
   access: mayWrite,
   body: { schema: rotationRequest },
   answers: { 201: { description: 'The successor.', schema: rotatedKey, headers: ['Location'] } },
-  problems: ['organization_not_found', 'key_not_found', 'key_already_ended', 'scope_missing'],
+  problems: ['key_not_found', 'key_already_ended', 'scope_missing'],
   examples: [{ title: 'An hour for both', params: ONE, body: { overlapSeconds: 3600 }, status: 201 }],
 });
 
@@ -137,6 +147,6 @@ export const revokeKey = operation({
   description: 'No request that begins after the answer is let in with it. A repeat answers the same.',
   access: mayWrite,
   answers: { 200: { description: 'Revoked.', schema: key } },
-  problems: ['organization_not_found', 'key_not_found'],
+  problems: ['key_not_found'],
   examples: [{ title: 'One', params: ONE, status: 200 }],
 });

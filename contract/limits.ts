@@ -33,14 +33,16 @@ export const wholeLimitQuery = limitQuery.refine(fits, misfit);
  * What each subject may use of a token type in a day of the organization's zone, or in a period. `used`: what is held and charged
  * since `windowStartsAt`, less what came back, by subject; the hundred who used most.
  */
-export const limit = z.strictObject({
-  ...whichLimit,
-  tokens: tokenAmount,
-  windowStartsAt: instant,
-  used: z.array(z.strictObject({ subject: z.string(), tokens: tokenAmount })),
-});
+export const limit = z
+  .strictObject({
+    ...whichLimit,
+    tokens: tokenAmount,
+    windowStartsAt: instant,
+    used: z.array(z.strictObject({ subject: z.string(), tokens: tokenAmount })),
+  })
+  .meta({ id: 'Limit' });
 export type Limit = z.infer<typeof limit>;
-export const limitList = z.strictObject({ limits: z.array(limit) });
+export const limitList = z.strictObject({ limits: z.array(limit) }).meta({ id: 'LimitList' });
 export type LimitList = z.infer<typeof limitList>;
 
 const ORGANIZATION = { organizationId: 'acme' };

@@ -9,16 +9,18 @@ const links = z.strictObject({ self: z.string() });
 const role = z.enum(['member', 'admin']);
 
 /** `userId`: the sign-in service's, the `sub` of his session tokens. */
-export const member = z.strictObject({ userId: z.string(), role, links });
+export const member = z.strictObject({ userId: z.string(), role, links }).meta({ id: 'Member' });
 export type Member = z.infer<typeof member>;
 
 /** By user id. `nextCursor` is null on the last page. */
-export const memberList = z.strictObject({ members: z.array(member), nextCursor: z.nullable(z.string()) });
+export const memberList = z
+  .strictObject({ members: z.array(member), nextCursor: z.nullable(z.string()) })
+  .meta({ id: 'MemberList' });
 export type MemberList = z.infer<typeof memberList>;
 
 export const memberListQuery = z.strictObject(pageQuery({ most: 100, usual: 50 }));
 
-export const memberRequest = z.strictObject({ role });
+export const memberRequest = z.strictObject({ role }).meta({ id: 'MemberRequest' });
 
 export function writeMember(organizationId: string, present: Omit<Member, 'links'>): Member {
   const { userId, role } = present;

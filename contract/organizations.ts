@@ -38,38 +38,44 @@ function isTimeZone(text: string): boolean {
 }
 
 /** `mode`: keys of a test organization are test keys, and open no live one; it never changes. */
-export const organizationRequest = z.strictObject({
-  id: z.string().regex(ID_PATTERN, 'must be 1 to 64 of the characters A-Z a-z 0-9 _ -').optional(),
-  name,
-  plan: z.enum(PLANS).default('starter'),
-  mode: z.enum(['live', 'test']).default('live'),
-  timeZone: timeZone.default('UTC'),
-});
+export const organizationRequest = z
+  .strictObject({
+    id: z.string().regex(ID_PATTERN, 'must be 1 to 64 of the characters A-Z a-z 0-9 _ -').optional(),
+    name,
+    plan: z.enum(PLANS).default('starter'),
+    mode: z.enum(['live', 'test']).default('live'),
+    timeZone: timeZone.default('UTC'),
+  })
+  .meta({ id: 'OrganizationRequest' });
 export type OrganizationRequest = z.infer<typeof organizationRequest>;
 
-export const organizationChange = z.strictObject({ name });
+export const organizationChange = z.strictObject({ name }).meta({ id: 'OrganizationChange' });
 
 /**
- * `createdAt`: since when its tokens are counted; null: it was there before Tollgate, and has not used any. `suspendedSince`:
- * null while it is not suspended.
+ * `plan`: null where an app's own table has none; that opens nothing. `createdAt`: since when its tokens are counted; null: it was
+ * there before Tollgate, and has not used any. `suspendedSince`: null while it is not suspended.
  */
-export const organization = z.strictObject({
-  id: z.string(),
-  name: z.string(),
-  plan: z.string(),
-  mode: z.enum(['live', 'test']),
-  timeZone: z.string(),
-  createdAt: z.nullable(instant),
-  suspendedSince: z.nullable(instant),
-  links,
-});
+export const organization = z
+  .strictObject({
+    id: z.string(),
+    name: z.string(),
+    plan: z.nullable(z.string()),
+    mode: z.enum(['live', 'test']),
+    timeZone: z.string(),
+    createdAt: z.nullable(instant),
+    suspendedSince: z.nullable(instant),
+    links,
+  })
+  .meta({ id: 'Organization' });
 export type Organization = z.infer<typeof organization>;
 
 /** By id. `nextCursor` is null on the last page. */
-export const organizationList = z.strictObject({
-  organizations: z.array(organization),
-  nextCursor: z.nullable(z.string()),
-});
+export const organizationList = z
+  .strictObject({
+    organizations: z.array(organization),
+    nextCursor: z.nullable(z.string()),
+  })
+  .meta({ id: 'OrganizationList' });
 export type OrganizationList = z.infer<typeof organizationList>;
 
 /** `search`: the beginning of an id, or a part of a name. A cursor belongs to the list that gave it. */

@@ -10,11 +10,13 @@ const days = z.int().min(1).max(MOST_DAYS);
  * For how many days of 24 hours something is kept: a job's input and its result after the job has ended (null: for ever), and
  * idempotency records after their request. Until it is set: null, null, 90.
  */
-export const retention = z.strictObject({
-  promptDays: z.nullable(days),
-  resultDays: z.nullable(days),
-  idempotencyDays: days,
-});
+export const retention = z
+  .strictObject({
+    promptDays: z.nullable(days),
+    resultDays: z.nullable(days),
+    idempotencyDays: days,
+  })
+  .meta({ id: 'Retention' });
 export type Retention = z.infer<typeof retention>;
 
 export const getRetention = operation({

@@ -9,17 +9,21 @@ const captureAboveHold = z.enum(['refuse', 'cap', 'draw']);
 /** Below so many tokens a balance counts as low, and its organization is told once; null: never. */
 const lowBalance = z.nullable(z.int().positive());
 
-export const settings = z.strictObject({
-  captureAboveHold,
-  lowBalances: z.record(z.enum(TOKEN_TYPES), lowBalance),
-});
+export const settings = z
+  .strictObject({
+    captureAboveHold,
+    lowBalances: z.record(z.enum(TOKEN_TYPES), lowBalance),
+  })
+  .meta({ id: 'Settings' });
 export type Settings = z.infer<typeof settings>;
 
 /** What is left out stays as it is, token types among the low balances too. */
-export const settingsChange = z.strictObject({
-  captureAboveHold: captureAboveHold.optional(),
-  lowBalances: z.partialRecord(z.enum(TOKEN_TYPES), lowBalance).optional(),
-});
+export const settingsChange = z
+  .strictObject({
+    captureAboveHold: captureAboveHold.optional(),
+    lowBalances: z.partialRecord(z.enum(TOKEN_TYPES), lowBalance).optional(),
+  })
+  .meta({ id: 'SettingsChange' });
 export type SettingsChange = z.infer<typeof settingsChange>;
 
 const ORGANIZATION = { organizationId: 'acme' };

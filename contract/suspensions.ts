@@ -2,10 +2,12 @@ import { z } from 'zod';
 import { operation } from './operation.ts';
 
 /** `suspendedSince`: null where the organization is served. */
-export const suspension = z.strictObject({
-  organizationId: z.string(),
-  suspendedSince: z.nullable(z.iso.datetime({ offset: false })),
-});
+export const suspension = z
+  .strictObject({
+    organizationId: z.string(),
+    suspendedSince: z.nullable(z.iso.datetime({ offset: false })),
+  })
+  .meta({ id: 'Suspension' });
 export type Suspension = z.infer<typeof suspension>;
 
 export const suspendOrganization = operation({

@@ -72,37 +72,43 @@ const sums = {
  * `from`, and each ends where the next begins, the last at `to`. `group` is null where `by` is not set, and for what no user, or
  * no key, was charged for. A refund counts when it was made.
  */
-export const usageSeries = z.strictObject({
-  from: instant,
-  to: instant,
-  interval: z.enum(USAGE_INTERVALS),
-  timeZone: z.string(),
-  buckets: z.array(z.strictObject({ startsAt: instant, group: z.nullable(z.string()), ...sums })),
-  totals: z.strictObject(sums),
-});
+export const usageSeries = z
+  .strictObject({
+    from: instant,
+    to: instant,
+    interval: z.enum(USAGE_INTERVALS),
+    timeZone: z.string(),
+    buckets: z.array(z.strictObject({ startsAt: instant, group: z.nullable(z.string()), ...sums })),
+    totals: z.strictObject(sums),
+  })
+  .meta({ id: 'UsageSeries' });
 export type UsageSeries = z.infer<typeof usageSeries>;
 
 /**
  * One line of the usage log: a charge, or, with negative `tokens`, what was given back of one. `chargeId` names the charge in
  * both; `holdId` is null for delivered work that the balance did not cover.
  */
-export const usageLine = z.strictObject({
-  id: z.int().positive(),
-  at: instant,
-  feature: z.string(),
-  tokenType: z.string(),
-  tokens: z.int(),
-  user: z.nullable(z.string()),
-  key: z.nullable(z.string()),
-  chargeId: z.string(),
-  holdId: z.nullable(z.string()),
-  jobId: z.nullable(z.string()),
-  metadata: z.unknown(),
-});
+export const usageLine = z
+  .strictObject({
+    id: z.int().positive(),
+    at: instant,
+    feature: z.string(),
+    tokenType: z.string(),
+    tokens: z.int(),
+    user: z.nullable(z.string()),
+    key: z.nullable(z.string()),
+    chargeId: z.string(),
+    holdId: z.nullable(z.string()),
+    jobId: z.nullable(z.string()),
+    metadata: z.unknown(),
+  })
+  .meta({ id: 'UsageLine' });
 export type UsageLine = z.infer<typeof usageLine>;
 
 /** `nextCursor` is null on the last page. */
-export const usagePage = z.strictObject({ lines: z.array(usageLine), nextCursor: z.nullable(z.string()) });
+export const usagePage = z
+  .strictObject({ lines: z.array(usageLine), nextCursor: z.nullable(z.string()) })
+  .meta({ id: 'UsagePage' });
 export type UsagePage = z.infer<typeof usagePage>;
 
 /** A cursor belongs to the list that gave it: the same organization, order, times and filters. */
@@ -122,25 +128,29 @@ export const usageExportQuery = z.strictObject({
 });
 
 /** Where a line's tokens came from, or, negative, where they went back to. Prices are millionths of the currency's unit for one token. */
-export const usageSource = z.strictObject({
-  grantId: z.int(),
-  source: z.string(),
-  priority: z.int(),
-  isPaid: z.boolean(),
-  unitPriceMicros: z.nullable(z.int()),
-  currency: z.nullable(z.string()),
-  expiresAt: z.nullable(instant),
-  tokens: z.int(),
-});
+export const usageSource = z
+  .strictObject({
+    grantId: z.int(),
+    source: z.string(),
+    priority: z.int(),
+    isPaid: z.boolean(),
+    unitPriceMicros: z.nullable(z.int()),
+    currency: z.nullable(z.string()),
+    expiresAt: z.nullable(instant),
+    tokens: z.int(),
+  })
+  .meta({ id: 'UsageSource' });
 
 /** They add up to the line's `tokens`; a debt has none: no grant paid for it when it was charged. */
-export const usageSourceList = z.strictObject({
-  usageId: z.int(),
-  chargeId: z.string(),
-  tokenType: z.string(),
-  tokens: z.int(),
-  sources: z.array(usageSource),
-});
+export const usageSourceList = z
+  .strictObject({
+    usageId: z.int(),
+    chargeId: z.string(),
+    tokenType: z.string(),
+    tokens: z.int(),
+    sources: z.array(usageSource),
+  })
+  .meta({ id: 'UsageSourceList' });
 export type UsageSourceList = z.infer<typeof usageSourceList>;
 
 const read = { role: 'member', scopes: ['tokens:read'], operators: false } as const;

@@ -76,6 +76,8 @@ export interface HoldEnding {
   captured: number;
   returned: number;
   capturedInAll: number;
+  /** Of a capture that was to draw from the balance what it does not have. */
+  missing?: { tokenType: TokenType; required: number; available: number } | null;
 }
 
 const ENDING = `h.outcome, h.is_repeat as "isRepeat", h.charge_id as "chargeId", h.captured, h.returned, h.captured_in_all as "capturedInAll"`;
@@ -85,7 +87,11 @@ export async function captureHolds(pool: Pool, captures: readonly CaptureRequest
   const { rows } = await call(() =>
     pool.query({
       name: 'capture_holds',
-      text: `select ${ENDING} from tollgate.capture_holds($1, $2, $3, $4, $5, $6) h order by h.ordinal`,
+      text: `select ${ENDING},
+                    case h.outcome when 'tokens_insufficient' then
+                      jsonb_build_object('tokenType', h.token_type, 'required', h.required, 'available', h.available) end as missing
+               from tollgate.capture_holds($1, $2, $3, $4, $5, $6) h
+              order by h.ordinal`,
       values: [
         captures.map((capture) => capture.principal),
         captures.map((capture) => capture.organizationId),
@@ -162,6 +168,7 @@ export interface Growth {
   /** All that the hold ever set aside. */
   amount: number | null;
   available: number | null;
+  tokenType: TokenType | null;
 }
 
 /** Sets more tokens aside for open holds. See migrations/functions/grow_holds.sql. */
@@ -169,7 +176,7 @@ export async function growHolds(pool: Pool, growths: readonly GrowthRequest[]): 
   const { rows } = await call(() =>
     pool.query({
       name: 'grow_holds',
-      text: `select h.outcome, h.is_repeat as "isRepeat", h.amount, h.available
+      text: `select h.outcome, h.is_repeat as "isRepeat", h.amount, h.available, h.token_type as "tokenType"
                from tollgate.grow_holds($1, $2, $3, $4, $5) h
               order by h.ordinal`,
       values: [

@@ -7,7 +7,8 @@ export type OrganizationMode = 'live' | 'test';
 export interface Organization {
   id: string;
   name: string;
-  plan: string;
+  /** Null where an app's own table has none. */
+  plan: string | null;
   mode: OrganizationMode;
   timeZone: string;
   /** Since when its tokens are counted; null: it was there before, and has not used any. */

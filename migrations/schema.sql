@@ -2035,7 +2035,7 @@ alter function tollgate.begin_job(text,text) owner to tollgate_ledger;
 grant execute on function tollgate.begin_job(text,text) to tollgate_worker;
 
 CREATE OR REPLACE FUNCTION tollgate.capture_holds(p_principals text[], p_organizations text[], p_hold_ids text[], p_amounts bigint[], p_keys text[], p_is_last boolean[])
- RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint)
+ RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint, token_type text, required bigint, available bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2055,7 +2055,7 @@ begin
     end if;
   end if;
   return query
-    select h.ordinal, h.outcome, h.is_repeat, h.charge_id, h.captured, h.returned, h.captured_in_all
+    select h.ordinal, h.outcome, h.is_repeat, h.charge_id, h.captured, h.returned, h.captured_in_all, h.token_type, h.required, h.available
       from tollgate.end_holds(p_organizations, p_hold_ids, 'capture', p_amounts, p_keys, p_is_last, v_refusals, p_principals, null, false) h;
 end
 $function$
@@ -3000,9 +3000,10 @@ CREATE OR REPLACE FUNCTION tollgate.describe_organization(p_organization text)
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
+    left join tollgate.suspensions s on s.organization_id = o.id
    where o.id = p_organization and o.id = any (tollgate.current_organizations())
 $function$
 ;
@@ -3111,7 +3112,7 @@ $function$
 ;
 alter function tollgate.edit_balance() owner to tollgate_ledger;
 
-CREATE OR REPLACE FUNCTION tollgate.end_hold(p_organization text, p_hold text, p_verb text, p_amount bigint, p_key text, p_is_last boolean, p_actor text, p_metadata jsonb, p_now timestamp with time zone, OUT outcome text, OUT is_repeat boolean, OUT charge_id text, OUT captured bigint, OUT returned bigint, OUT captured_in_all bigint)
+CREATE OR REPLACE FUNCTION tollgate.end_hold(p_organization text, p_hold text, p_verb text, p_amount bigint, p_key text, p_is_last boolean, p_actor text, p_metadata jsonb, p_now timestamp with time zone, OUT outcome text, OUT is_repeat boolean, OUT charge_id text, OUT captured bigint, OUT returned bigint, OUT captured_in_all bigint, OUT required bigint, OUT available bigint)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3196,7 +3197,7 @@ begin
         select t.* into strict v_more
           from tollgate.take_more(p_organization, p_hold, 'draw', coalesce(p_key, ''), v_charge - v_open, p_actor, p_now) t;
         if v_more.outcome <> 'grown' then
-          outcome := v_more.outcome;
+          outcome := v_more.outcome; required := v_charge - v_open; available := v_more.available;
           return;
         end if;
         v_hold.amount := v_hold.amount + v_charge - v_open;
@@ -3256,7 +3257,7 @@ $function$
 alter function tollgate.end_hold(text,text,text,bigint,text,boolean,text,jsonb,timestamp with time zone) owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.end_holds(p_organizations text[], p_hold_ids text[], p_verb text, p_amounts bigint[], p_keys text[], p_is_last boolean[], p_refusals text[], p_actors text[], p_metadata jsonb[], p_of_jobs boolean)
- RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint)
+ RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint, token_type text, required bigint, available bigint)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
@@ -3372,6 +3373,7 @@ begin
       from tollgate.end_hold(p_organizations[v_p], p_hold_ids[v_p], p_verb, p_amounts[v_p], p_keys[v_p], p_is_last[v_p], p_actors[v_p], p_metadata[v_p], v_now) e;
     outcome := v_end.outcome; is_repeat := v_end.is_repeat; charge_id := v_end.charge_id;
     captured := v_end.captured; returned := v_end.returned; captured_in_all := v_end.captured_in_all;
+    token_type := v_types[v_p]; required := v_end.required; available := v_end.available;
     return next;
   end loop;
 end
@@ -3571,7 +3573,7 @@ $function$
 alter function tollgate.grace() owner to tollgate_ledger;
 
 CREATE OR REPLACE FUNCTION tollgate.grow_holds(p_principals text[], p_organizations text[], p_hold_ids text[], p_keys text[], p_amounts bigint[])
- RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, amount bigint, available bigint)
+ RETURNS TABLE(ordinal integer, outcome text, is_repeat boolean, amount bigint, available bigint, token_type text)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3597,7 +3599,7 @@ begin
              with ordinality as u (principal, organization_id, hold_id, key, amount, refusal, token_type, position)
      order by u.position
   loop
-    ordinal := v_row.position; is_repeat := false; amount := null; available := null;
+    ordinal := v_row.position; is_repeat := false; amount := null; available := null; token_type := null;
     select h.* into v_hold
       from tollgate.holds h
      where h.organization_id = v_row.organization_id and h.id = v_row.hold_id and v_row.token_type is not null;
@@ -3629,7 +3631,7 @@ begin
       v_hold.amount := v_hold.amount + case outcome when 'grown' then v_row.amount else 0 end;
     end if;
     if v_row.refusal is null then
-      amount := v_hold.amount;
+      amount := v_hold.amount; token_type := v_row.token_type;
     end if;
     return next;
   end loop;
@@ -3932,9 +3934,10 @@ CREATE OR REPLACE FUNCTION tollgate.list_organizations(p_actor text, p_search te
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
+    left join tollgate.suspensions s on s.organization_id = o.id
    where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
      and (p_after is null or o.id > p_after)
      and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)

@@ -6,6 +6,7 @@ import type { Credentials, Membership } from '../../db/credentials.ts';
 import { authenticateOperator } from '../../db/operators.ts';
 import { ID_PATTERN } from '../../domain/ids.ts';
 import { type Caller, mayDo } from '../caller.ts';
+import { headerOf } from '../headerOf.ts';
 import { problemReply } from '../problemReply.ts';
 import type { RateLimits } from '../rateLimits.ts';
 import type { ApiContext, ApiEnv } from '../requestContext.ts';
@@ -26,7 +27,7 @@ export interface Authentication {
 export function authenticated(authentication: Authentication, { access }: Operation) {
   return createMiddleware<ApiEnv>(async (c, next) => {
     if (access === 'anyone') return next();
-    const caller = await callerOf(authentication, c.req.header('authorization'));
+    const caller = await callerOf(authentication, headerOf(c, 'authorization'));
     if (caller === 'nobody') return (await authentication.limits.ofFailures(c)) ?? problemReply(c, 'unauthorized');
     if ('unavailable' in caller) {
       authentication.log.warn(
@@ -115,7 +116,7 @@ async function admitOperator(
   next: () => Promise<void>,
 ): Promise<Response | undefined> {
   if (!isAdmitted) return problemReply(c, 'not_your_organization');
-  const reason = c.req.header('tollgate-reason')?.trim() ?? '';
+  const reason = headerOf(c, 'tollgate-reason')?.trim() ?? '';
   if (!/^[\x20-\x7e]{3,500}$/.test(reason)) return problemReply(c, 'operator_reason_missing');
   c.set('operatorReason', reason);
   await next();

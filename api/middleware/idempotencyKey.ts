@@ -1,4 +1,5 @@
 import { createMiddleware } from 'hono/factory';
+import { headerOf } from '../headerOf.ts';
 import { problemReply } from '../problemReply.ts';
 import type { ApiEnv } from '../requestContext.ts';
 
@@ -10,12 +11,12 @@ export const optionalIdempotencyKey = withKey({ isRequired: false });
 
 /** Refuses one where an array is taken: it would say that the array is done whole or not at all, and it is not. */
 export const noIdempotencyKey = createMiddleware<ApiEnv>(async (c, next) =>
-  c.req.header('idempotency-key') === undefined ? next() : problemReply(c, 'idempotency_key_not_taken'),
+  headerOf(c, 'idempotency-key') === undefined ? next() : problemReply(c, 'idempotency_key_not_taken'),
 );
 
 function withKey({ isRequired }: { isRequired: boolean }) {
   return createMiddleware<ApiEnv>(async (c, next) => {
-    const key = c.req.header('idempotency-key');
+    const key = headerOf(c, 'idempotency-key');
     if (key === undefined && isRequired) return problemReply(c, 'idempotency_key_missing');
     if (key !== undefined && !/^[\x20-\x7e]{1,255}$/.test(key)) return problemReply(c, 'idempotency_key_invalid');
     c.set('idempotencyKey', key ?? null);

@@ -2,6 +2,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { createMiddleware } from 'hono/factory';
 import type { FieldError } from '../../contract/problems.ts';
 import { fieldPath } from '../fieldErrors.ts';
+import { headerOf } from '../headerOf.ts';
 import { inadmissibleJson } from '../inadmissibleJson.ts';
 import { problemReply } from '../problemReply.ts';
 import type { ApiEnv } from '../requestContext.ts';
@@ -24,10 +25,10 @@ export const jsonRows = jsonOf({ maxBytes: MAX_ROWS_BYTES, isByRow: true });
 
 function jsonOf({ maxBytes, isByRow }: { maxBytes: number; isByRow: boolean }) {
   return createMiddleware<ApiEnv>(async (c, next) => {
-    if (!isPlainJson(c.req.header('content-type'), c.req.header('content-encoding'))) {
+    if (!isPlainJson(headerOf(c, 'content-type'), headerOf(c, 'content-encoding'))) {
       return problemReply(c, 'unsupported_media_type');
     }
-    if (Number(c.req.header('content-length') ?? 0) > maxBytes) return problemReply(c, 'payload_too_large');
+    if (Number(headerOf(c, 'content-length') ?? 0) > maxBytes) return problemReply(c, 'payload_too_large');
 
     const bytes = await readBounded(c.env.incoming, maxBytes);
     if (bytes === 'too_large') return problemReply(c, 'payload_too_large');

@@ -9,7 +9,8 @@ create or replace function tollgate.capture_holds(
   p_amounts       bigint[],
   p_keys          text[],
   p_is_last       boolean[]
-) returns table (ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint)
+) returns table (ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint,
+                 token_type text, required bigint, available bigint)
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
 as $$
@@ -28,7 +29,7 @@ begin
     end if;
   end if;
   return query
-    select h.ordinal, h.outcome, h.is_repeat, h.charge_id, h.captured, h.returned, h.captured_in_all
+    select h.ordinal, h.outcome, h.is_repeat, h.charge_id, h.captured, h.returned, h.captured_in_all, h.token_type, h.required, h.available
       from tollgate.end_holds(p_organizations, p_hold_ids, 'capture', p_amounts, p_keys, p_is_last, v_refusals, p_principals, null, false) h;
 end
 $$;

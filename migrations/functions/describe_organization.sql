@@ -6,9 +6,10 @@ create or replace function tollgate.describe_organization(p_organization text)
   language sql stable security definer
   set search_path = pg_catalog, pg_temp
 as $$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
+    left join tollgate.suspensions s on s.organization_id = o.id
    where o.id = p_organization and o.id = any (tollgate.current_organizations())
 $$;
 grant execute on function tollgate.describe_organization(text) to tollgate_api;

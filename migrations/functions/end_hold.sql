@@ -1,5 +1,6 @@
 -- One hold in full: what tollgate.end_holds cannot do for many at once. Captures of parts under a key, captures above what is
 -- held by the organization's rule (refuse, cap, draw the rest from the balance), repeats of an end.
+-- Where the rest cannot be drawn, required says how many tokens that would take, and available how many there are.
 -- Locks: none; the caller holds the balance row.
 -- A second run finds the step under its key, or the hold ended, and answers what is recorded.
 create or replace function tollgate.end_hold(
@@ -12,7 +13,8 @@ create or replace function tollgate.end_hold(
   p_actor        text,
   p_metadata     jsonb,
   p_now          timestamptz,
-  out outcome text, out is_repeat boolean, out charge_id text, out captured bigint, out returned bigint, out captured_in_all bigint
+  out outcome text, out is_repeat boolean, out charge_id text, out captured bigint, out returned bigint, out captured_in_all bigint,
+  out required bigint, out available bigint
 )
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -97,7 +99,7 @@ begin
         select t.* into strict v_more
           from tollgate.take_more(p_organization, p_hold, 'draw', coalesce(p_key, ''), v_charge - v_open, p_actor, p_now) t;
         if v_more.outcome <> 'grown' then
-          outcome := v_more.outcome;
+          outcome := v_more.outcome; required := v_charge - v_open; available := v_more.available;
           return;
         end if;
         v_hold.amount := v_hold.amount + v_charge - v_open;

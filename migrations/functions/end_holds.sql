@@ -18,7 +18,8 @@ create or replace function tollgate.end_holds(
   p_actors        text[],
   p_metadata      jsonb[],
   p_of_jobs       boolean
-) returns table (ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint)
+) returns table (ordinal integer, outcome text, is_repeat boolean, charge_id text, captured bigint, returned bigint, captured_in_all bigint,
+                 token_type text, required bigint, available bigint)
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
@@ -134,6 +135,7 @@ begin
       from tollgate.end_hold(p_organizations[v_p], p_hold_ids[v_p], p_verb, p_amounts[v_p], p_keys[v_p], p_is_last[v_p], p_actors[v_p], p_metadata[v_p], v_now) e;
     outcome := v_end.outcome; is_repeat := v_end.is_repeat; charge_id := v_end.charge_id;
     captured := v_end.captured; returned := v_end.returned; captured_in_all := v_end.captured_in_all;
+    token_type := v_types[v_p]; required := v_end.required; available := v_end.available;
     return next;
   end loop;
 end

@@ -5,9 +5,10 @@ create or replace function tollgate.list_organizations(p_actor text, p_search te
   language sql stable security definer
   set search_path = pg_catalog, pg_temp
 as $$
-  select o.id, o.name, o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, null::timestamptz
+  select o.id, coalesce(o.name, o.id), o.plan, tollgate.mode_of(o.id), coalesce(c.time_zone, 'UTC'), c.anchor, s.since
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
+    left join tollgate.suspensions s on s.organization_id = o.id
    where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
      and (p_after is null or o.id > p_after)
      and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)

@@ -76,7 +76,7 @@ describe('the page', () => {
     const browser = await startBrowser();
     try {
       const page = await browser.newPage();
-      page.setDefaultTimeout(10_000);
+      page.setDefaultTimeout(30_000);
       const asked: string[] = [];
       const complaints: string[] = [];
       page.on('request', (request) => asked.push(request.url()));
@@ -101,7 +101,7 @@ describe('the page', () => {
     } finally {
       await browser.close();
     }
-  }, 60_000);
+  }, 120_000);
 
   test('may run no script of its own text and be framed by nobody', async () => {
     const { headers } = await fetch(new URL('/docs', api.url));

@@ -164,6 +164,11 @@ describe('an array of steps', () => {
       'hold_not_found',
       'invalid_request',
     ]);
+    expect(grown.body[3]).toMatchObject({
+      required: 1_000,
+      available: expect.any(Number),
+      tokenType: 'lead_generation',
+    });
     expect(grownHoldRow.parse(grown.body[0])).toMatchObject({ key: 'g', id: a, tokens: 10 });
 
     const extended = await lane.rows('holds/extend', [

@@ -91,7 +91,14 @@ describe('a capture of a part', () => {
       database.superuser.query('select tollgate.set_capture_rule($1, $2)', [organization.organizationId, name]);
     await rule('draw');
     expect((await lane.capture(id, { tokens: 6, isLast: false }, 'part')).body).toMatchObject({ captured: 6 });
-    expectProblem(await lane.capture(id, { tokens: 45 }), 'tokens_insufficient');
+    // Everything of the hold is charged already, so all of it would be drawn from the balance.
+    const missing = { required: 45, available: 44, tokenType: 'lead_generation' };
+    expect(expectProblem(await lane.capture(id, { tokens: 45 }), 'tokens_insufficient')).toMatchObject(missing);
+    const larger = await lane.holdId(10);
+    expect((await lane.rows('holds/capture', [{ id: larger, tokens: 50 }])).body).toMatchObject([
+      { code: 'tokens_insufficient', required: 40, available: 34, tokenType: 'lead_generation' },
+    ]);
+    await lane.release(larger);
     await rule('cap');
     const other = await lane.holdId(5);
     const capped = await lane.capture(other, { tokens: 7 });
@@ -141,6 +148,7 @@ describe('growth', () => {
     expect(expectProblem(await lane.grow(id, { tokens: 2 }), 'tokens_insufficient')).toMatchObject({
       required: 2,
       available: 1,
+      tokenType: 'lead_generation',
     });
   });
 

@@ -4,6 +4,7 @@ import { writeCursor } from '../../api/listCursor.ts';
 import { type LedgerEntry, ledgerHeadList, ledgerPage } from '../../contract/ledger.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
 import { sealLedger } from '../../db/seals.ts';
+import { parseCsv } from '../support/csv.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { appendEntries } from '../support/entries.ts';
 import { addGrant } from '../support/grant.ts';
@@ -391,13 +392,3 @@ describe('the export', () => {
     expect(api.logLines.some((line) => line.includes('an export was cut off'))).toBe(true);
   });
 });
-
-/** RFC 4180, as a spreadsheet reads it. */
-function parseCsv(text: string): string[][] {
-  const rows: string[][] = [[]];
-  for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)/g)) {
-    rows.at(-1)!.push(quoted?.replaceAll('""', '"') ?? plain!);
-    if (end === '\r\n') rows.push([]);
-  }
-  return rows.slice(0, -1);
-}

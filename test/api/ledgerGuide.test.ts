@@ -157,6 +157,14 @@ describe('an export, checked by the guide’s script', () => {
     expect(await check(text(lines), 'ledger-public.pem', 'kept.json')).toMatch(
       /^exit 1: forecast: seal \d+ is not the one that was kept/,
     );
+    // Nor does one that ends before it, or has lost all of a type.
+    const later = heads.map((head: { sealNumber: number }) => ({ ...head, sealNumber: head.sealNumber + 1 }));
+    for (const kept of [later, [...heads, { ...heads[0], tokenType: 'gone' }]]) {
+      await writeFile(join(folder, 'kept.json'), JSON.stringify({ heads: kept }));
+      expect(await check(text(lines), 'ledger-public.pem', 'kept.json')).toMatch(
+        /^exit 1: \w+: it ends before seal \d+, which was kept/,
+      );
+    }
   });
 
   test('of an unsigned ledger, or under another key, is not believed', async () => {

@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { organizationList, organization as organizationSchema } from '../../contract/organizations.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
@@ -7,6 +10,7 @@ import { TOKEN_LIMITS } from '../../domain/catalog.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { balanceOf, createOrganization } from '../support/organization.ts';
+import { until } from '../support/until.ts';
 import { addProfile, type People, startOperator, startPeople } from './people.ts';
 import { type Ask, expectProblem, startTestApi, type TestApi } from './testApi.ts';
 
@@ -67,21 +71,54 @@ describe('POST /api/v1/organizations', () => {
   });
 
   test('counts its months in its own zone from the first one on', async () => {
+    // Whether a month ends elsewhere by it depends on today's date; so a trigger notes which zone the first period was counted in.
+    await database.superuser.query(`
+      create table zones_seen (zone text);
+      create function note_zone() returns trigger language plpgsql security definer as $$ begin
+        insert into public.zones_seen select c.time_zone from tollgate.billing_cycles c where c.organization_id = new.organization_id;
+        return null;
+      end $$;
+      create trigger note_zone after insert on tollgate.balances for each row execute function note_zone()`);
     await make({ id: 'zoned', name: 'Zoned', plan: 'pro', timeZone: 'America/New_York' });
-    const { rows } = await database.superuser.query(
-      `select distinct b.refresh_date = (c.anchor at time zone 'America/New_York' + interval '1 month') at time zone 'America/New_York' as is_so
-         from tollgate.balances b join tollgate.billing_cycles c using (organization_id) where organization_id = 'zoned'`,
+    const { rows } = await database.superuser.query('select distinct zone from zones_seen');
+    await database.superuser.query(
+      'drop trigger note_zone on tollgate.balances; drop function note_zone; drop table zones_seen',
     );
-    expect(rows).toEqual([{ is_so: true }]);
+    expect(rows).toEqual([{ zone: 'America/New_York' }]);
   });
 
-  test('R4: of 20 equal requests at once one makes it, and all are answered alike', async () => {
-    const replies = await Promise.all(Array.from({ length: 20 }, () => make({ name: 'Once' }, 'same')));
+  /** Sends these while nobody can insert an organization, so that all of them stand at it, or wait for one another, at once. */
+  async function together(count: number, send: (n: number) => ReturnType<TestApi['call']>) {
+    const gate = await database.superuser.connect();
+    try {
+      await gate.query('begin; lock table public.organizations in share mode');
+      const replies = Array.from({ length: count }, (_, n) => send(n));
+      await until(async () => {
+        const { rows } = await database.superuser.query(
+          `select count(*)::int as waiting from pg_stat_activity a where a.datname = current_database() and a.wait_event_type = 'Lock'`,
+        );
+        return rows[0].waiting === count;
+      });
+      await gate.query('commit');
+      return await Promise.all(replies);
+    } finally {
+      gate.release();
+    }
+  }
+
+  test('R4: of 8 equal requests at once one makes it, and all are answered alike', async () => {
+    const replies = await together(8, () => make({ name: 'Once' }, 'same'));
     expect(new Set(replies.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
     expect(replies.filter(({ headers }) => headers.get('idempotent-replayed') === null)).toHaveLength(1);
     const { id } = replies[0]!.body;
     expect(await auditOf(id)).toHaveLength(1);
     expect((await operator.call(`${ORGANIZATIONS}?search=once`)).body.organizations).toHaveLength(1);
+  });
+
+  test('R5: of 8 that name other ids under one key at once one makes an organization', async () => {
+    const replies = await together(8, (n) => make({ id: `rival-${n}`, name: 'Rival' }, 'rivals'));
+    expect(replies.map(({ status }) => status).toSorted()).toEqual([201, ...Array(7).fill(422)]);
+    expect((await operator.call(`${ORGANIZATIONS}?search=rival-`)).body.organizations).toHaveLength(1);
   });
 
   test('R5: the same key with another body is refused, also where it names another id; another operator’s is his own', async () => {
@@ -215,7 +252,7 @@ describe('GET /api/v1/organizations', () => {
   });
 
   test('finds those whose id begins so, or whose name has it; wildcards are letters like others', async () => {
-    await make({ id: 'find-1', name: 'Blue Bicycles' });
+    await make({ id: 'find-1', name: 'Blue Tandems' });
     await make({ id: 'find-2', name: 'Grey 100%' });
     const search = async (text: string) =>
       (await operator.call(`${ORGANIZATIONS}?search=${encodeURIComponent(text)}`)).body.organizations.map(
@@ -223,7 +260,7 @@ describe('GET /api/v1/organizations', () => {
       );
     expect(await search('find-')).toEqual(['find-1', 'find-2']);
     expect(await search('ind-')).toEqual([]);
-    expect(await search('BICYC')).toEqual(['find-1']);
+    expect(await search('TANDE')).toEqual(['find-1']);
     expect(await search('100%')).toEqual(['find-2']);
     expect(await search('%')).toEqual(['find-2']);
   });
@@ -258,6 +295,20 @@ describe('an organization', () => {
       expectProblem(await operator.call(`${ORGANIZATIONS}/${unknown}`), 'organization_not_found');
   });
 
+  test('says since when it is suspended, to its own people and in the list of all', async () => {
+    const { organizationId, secret } = await createOrganization(database.superuser, 'pro', 'halted');
+    const path = `${ORGANIZATIONS}/${organizationId}`;
+    const { suspendedSince } = (await operator.call(`${path}/suspend`, { method: 'POST' })).body;
+    expect(suspendedSince).toMatch(/Z$/);
+    const seen = async () => [
+      Date.parse((await api.call(path, { key: secret })).body.suspendedSince),
+      Date.parse((await operator.call(`${ORGANIZATIONS}?search=halted`)).body.organizations[0].suspendedSince),
+    ];
+    expect(await seen()).toEqual([Date.parse(suspendedSince), Date.parse(suspendedSince)]);
+    await operator.call(`${path}/resume`, { method: 'POST' });
+    expect((await api.call(path, { key: secret })).body.suspendedSince).toBeNull();
+  });
+
   test('is renamed by its admins and by operators; each change is in the audit log with what it was', async () => {
     const { organizationId, secret } = await createOrganization(database.superuser);
     await addProfile(database, `a-${organizationId}`, organizationId, 'admin');
@@ -284,4 +335,20 @@ describe('an organization', () => {
       { actor: operator.actor, act: 'renameOrganization', changes: {} },
     ]);
   });
+});
+
+test('the guide’s lines run one after the other, and do what it says', async () => {
+  const guide = await readFile(new URL('../../docs/guides/ORGANIZATIONS.md', import.meta.url), 'utf8');
+  const script = [...guide.matchAll(/```sh\n(.*?)```/gs)].map(([, text]) => text!).join('');
+  const { stdout } = await promisify(execFile)('sh', ['-euc', script.replaceAll(/^curl/gm, 'echo; curl')], {
+    env: { ...process.env, TOLLGATE_URL: api.url, OPERATOR: operator.credential },
+  });
+  const answers = stdout.split('\n').filter((line) => line !== '');
+  expect(answers.map((line) => JSON.parse(line))).toMatchObject([
+    { id: 'acme-bicycles', plan: 'pro', mode: 'live', timeZone: 'Europe/Berlin' },
+    { organizations: [{ id: 'acme-bicycles' }] },
+    { userId: 'ann', role: 'admin' },
+    { amount: 10, available: TOKEN_LIMITS.pro.goal_generation + 10, actor: 'operator' },
+    { entries: ['listAuditLog', 'adjustBalance', 'setMember', 'createOrganization'].map((act) => ({ act })) },
+  ]);
 });

@@ -6,7 +6,7 @@ import type { TestDatabase } from '../support/database.ts';
 import { holdLaneOf } from './holdLane.ts';
 import { type Reply, runToTheEnd, type TestApi } from './testApi.ts';
 import { unfinishedRequest } from './unfinishedRequest.ts';
-import { type Draft, draftOf, idsOf, rightful, send, type Tenant, type World } from './world.ts';
+import { type Draft, draftOf, idsOf, REASON, rightful, send, type Tenant, type World } from './world.ts';
 
 /** The API in every condition in which it answers otherwise. All but the last look at the world's database. */
 export interface Conditions {
@@ -60,6 +60,12 @@ export async function sceneOf(
       ),
   };
 }
+
+/** Tables of organizations and users are the app's own: here they refuse one name, one user, and to lose whoever is referred to. */
+export const APP_RULES = `
+  create table public.app_posts (author text references public.user_profiles (id));
+  alter table public.organizations add constraint app_refuses check (name <> 'refused by the app');
+  alter table public.user_profiles add constraint app_refuses check (id::text <> 'refused-by-the-app')`;
 
 /** How each problem is provoked, wherever it is documented. A code that stands nowhere here fails the test that looks. */
 const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
@@ -121,7 +127,62 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
   hold_not_found: (scene) => naming(scene, 'holdId', 'no-such-hold'),
   charge_not_found: (scene) => naming(scene, 'chargeId', 'no-such-hold.1'),
   job_not_found: (scene) => naming(scene, 'jobId', 'no-such-job'),
+  usage_not_found: (scene) => naming(scene, 'usageId', '999999999999999'),
+  organization_not_found: ({ ask, operation, example, ids, draft, world }) => {
+    const organizationId = 'no-such-organization';
+    const { path } = draftOf(operation, example, { ...ids, organizationId }, organizationId);
+    return ask({ draft: { path, headers: { ...draft.headers, ...REASON } }, credential: world.operator });
+  },
   route_not_found: (scene) => naming(scene, 'file', 'no-such-file.js'),
+  key_not_found: (scene) => naming(scene, 'keyId', 'no-such-key'),
+  member_not_found: (scene) => naming(scene, 'userId', 'no-such-user'),
+  adjustment_not_found: (scene) => naming(scene, 'adjustmentId', '999999999'),
+  usage_not_found: (scene) => naming(scene, 'usageId', '999999999'),
+  organization_not_found: (scene) => namingOrganization(scene, 'no-such-organization'),
+  limit_not_found: async ({ ask }) => {
+    await ask();
+    return ask();
+  },
+
+  organization_exists: ({ ask, draft, tenant }) =>
+    ask({ draft: { body: { ...(draft.body as object), id: tenant.organizationId } } }),
+  organization_suspended: async ({ ask, world, tenant }) => {
+    await asOperator(world, 'POST', `/api/v1/organizations/${tenant.organizationId}/suspend`);
+    return ask();
+  },
+  too_many_holds: async (scene) => {
+    await capAtOne(scene);
+    await holdLaneOf(scene.apis.usual, scene.tenant).hold({ feature: 'generate_goal' });
+    return scene.ask();
+  },
+  too_many_jobs: async (scene) => {
+    await capAtOne(scene);
+    await scene.apis.usual.post(scene.tenant);
+    return scene.ask();
+  },
+  too_many_limits: async ({ ask, world: { database }, tenant }) => {
+    await database.superuser.query(
+      `insert into tollgate.sub_limits (organization_id, token_type, scope, subject, every, tokens)
+       select $1, 'goal_generation', 'user', 'user:' || n, 'day', 1 from generate_series(1, 1000) n`,
+      [tenant.organizationId],
+    );
+    return ask();
+  },
+  member_elsewhere: async (scene) => naming(scene, 'userId', (await scene.world.newTenant()).memberId),
+  last_admin: (scene) => naming(scene, 'userId', scene.tenant.adminId),
+  key_already_ended: async ({ ask, draft }) => {
+    await ask({ draft: { ...draft, method: 'DELETE', path: draft.path.replace('/rotate', ''), body: undefined } });
+    return ask();
+  },
+  app_table_refused: (scene) => refusedByTheApp(scene),
+  balance_too_large: ({ ask, draft }) => ask({ draft: { body: { ...(draft.body as object), amount: LARGEST } } }),
+
+  key_not_found: (scene) => naming(scene, 'keyId', 'no-such-key'),
+  limit_not_found: ({ ask, draft }) => ask({ draft: { query: { ...draft.query, every: 'period' } } }),
+  organization_not_found: ({ ask, world, operation, example, ids, draft }) => {
+    const { path } = draftOf(operation, example, { ...ids, organizationId: 'nowhere' }, 'nowhere');
+    return ask({ draft: { path, headers: { ...draft.headers, ...REASON } }, credential: world.operator });
+  },
 
   feature_unknown: ({ ask, draft }) =>
     ask({ draft: { body: { ...(draft.body as object), feature: 'generate_gaol' } } }),
@@ -152,6 +213,20 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
     await runToTheEnd(world.database, tenant.organizationId, ids.jobId!);
     return ask();
   },
+  key_already_ended: async ({ ask, world: { database }, ids }) => {
+    await database.superuser.query('update tollgate.api_keys set revoked_at = clock_timestamp() where id = $1', [
+      ids.keyId,
+    ]);
+    return ask();
+  },
+  too_many_limits: async ({ ask, world: { database }, tenant }) => {
+    await database.superuser.query(
+      `insert into tollgate.sub_limits (organization_id, token_type, scope, subject, every, tokens)
+       select $1, 'goal_generation', 'key', 'key:' || n, 'day', 1 from generate_series(1, 1000) n`,
+      [tenant.organizationId],
+    );
+    return ask();
+  },
   amount_above_hold: ({ ask, draft }) => ask({ draft: { body: { ...(draft.body as object), tokens: 1_000 } } }),
   amount_above_charge: ({ ask, draft }) => ask({ draft: { body: { ...(draft.body as object), tokens: 1_000 } } }),
 };
@@ -175,6 +250,12 @@ const ON: Readonly<Record<string, Partial<Record<ProblemCode, Provocation>>>> = 
     },
   },
   growHold: { limit_reached: (scene) => onLimitedHold(scene, { tokens: 1 }) },
+  // Where keys are looked up by both ids at once, only what is no id at all is found out before.
+  rotateKey: { organization_not_found: (scene) => namingOrganization(scene, 'no id') },
+  revokeKey: { organization_not_found: (scene) => namingOrganization(scene, 'no id') },
+  adjustBalance: {
+    tokens_insufficient: ({ ask, draft }) => ask({ draft: { body: { ...(draft.body as object), amount: -1_000 } } }),
+  },
   checkBalance: {
     // Checks take no key and count in no limit: it is the deductions.
     idempotency_key_reused: async ({ ask, draft }) => {
@@ -188,9 +269,6 @@ const ON: Readonly<Record<string, Partial<Record<ProblemCode, Provocation>>>> = 
     },
   },
 };
-
-/** Problems that are in the contract and that nothing answers yet: the list gets shorter and never longer. */
-export const AWAITED: readonly ProblemCode[] = ['organization_suspended', 'too_many_holds', 'too_many_jobs'];
 
 export function provocationOf({ id }: Operation, code: ProblemCode): Provocation | undefined {
   return ON[id]?.[code] ?? EVERYWHERE[code];
@@ -216,6 +294,8 @@ export const OTHER_ANSWERS: Readonly<Record<string, Provocation>> = {
 
 const JSON_TYPE = { 'Content-Type': 'application/json' };
 
+const LARGEST = 1_000_000_000_000_000;
+
 /** What looks like a credential and was never given to anybody. */
 const WELL_FORMED = { key: `tg_live_${'k'.repeat(43)}`, operator: `tg_op_${'o'.repeat(43)}` };
 
@@ -227,10 +307,39 @@ function unfinished({ draft, operation, world, tenant }: Scene, api: TestApi, an
   return unfinishedRequest(new URL(draft.path, api.url), draft.method, headers, announcedBytes);
 }
 
+function asOperator({ api, operator }: World, method: string, path: string, json?: unknown): Promise<Reply> {
+  return api.call(path, { method, key: operator, headers: REASON, ...(json === undefined ? {} : { json }) });
+}
+
+/** One hold of each token type, and one job. */
+function capAtOne({ world, tenant }: Scene): Promise<Reply> {
+  const path = `/api/v1/organizations/${tenant.organizationId}/caps`;
+  return asOperator(world, 'PUT', path, { mostOpenHolds: 1, mostOpenJobs: 1 });
+}
+
+/** Needs APP_RULES. */
+async function refusedByTheApp(scene: Scene): Promise<Reply> {
+  const { ask, world, draft, ids } = scene;
+  const { superuser } = world.database;
+  if (draft.body !== undefined && 'name' in (draft.body as object)) {
+    return ask({ draft: { body: { ...(draft.body as object), name: 'refused by the app' } } });
+  }
+  if (draft.method === 'PUT') return naming(scene, 'userId', 'refused-by-the-app');
+  await superuser.query('insert into public.app_posts (author) values ($1)', [ids.userId]);
+  return ask();
+}
+
 /** The same about another thing than the one that is there. */
 function naming({ ask, operation, example, ids, draft, tenant }: Scene, name: string, id: string): Promise<Reply> {
   const { path } = draftOf(operation, example, { ...ids, [name]: id }, tenant.organizationId);
   return ask({ draft: { ...draft, path } });
+}
+
+/** As an operator, who alone may name any. */
+function namingOrganization(scene: Scene, organizationId: string): Promise<Reply> {
+  const { ask, world, operation, example, ids, draft, tenant } = scene;
+  const { path } = draftOf(operation, example, { ...ids, organizationId }, tenant.organizationId);
+  return ask({ credential: world.operator, draft: { path, headers: { ...draft.headers, ...REASON } } });
 }
 
 /** Bodies that differ from this one in one place. */

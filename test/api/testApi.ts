@@ -1,11 +1,14 @@
 import { type KeyObject, randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
+import { Hono } from 'hono';
 import { pino } from 'pino';
 import { inject } from 'vitest';
 import { createApp } from '../../api/app.ts';
 import { createJobWaiters, type JobWaiters } from '../../api/jobWaiters.ts';
 import { createJobWorkflows } from '../../api/jobWorkflows.ts';
-import type { RateLimitConfig } from '../../api/rateLimits.ts';
+import type { Authentication } from '../../api/middleware/authenticated.ts';
+import { createRateLimits, type RateLimitConfig } from '../../api/rateLimits.ts';
+import type { ApiEnv } from '../../api/requestContext.ts';
 import { LIMITS, serve } from '../../api/server.ts';
 import type { Sessions } from '../../api/sessions.ts';
 import { PROBLEMS, type ProblemCode, problem as problemSchema } from '../../contract/problems.ts';
@@ -57,6 +60,8 @@ export async function startTestApi(
     rateLimits?: Partial<RateLimitConfig>;
     /** Without one nobody can sign in. */
     sessions?: Sessions;
+    /** Routes that stand before the real ones: mistakes that a test must catch. */
+    plant?: (routes: Hono<ApiEnv>, authentication: Authentication) => void;
   } = {},
 ) {
   const logLines: string[] = [];
@@ -81,27 +86,38 @@ export async function startTestApi(
   const ledger = createCoalescer(pool, options.maxQueued === undefined ? {} : { maxQueued: options.maxQueued });
   const keyUse = createKeyUse(pool, { onError: (error) => log.warn({ err: error }) });
   let isDraining = false;
-  const app = createApp({
+  const sessions: Sessions = options.sessions ?? { verify: async () => ({ outcome: 'refused' }) };
+  const rateLimits = {
+    RATE_LIMIT_PER_CALLER: 1_000_000,
+    RATE_LIMIT_PER_ORGANIZATION: 1_000_000,
+    RATE_LIMIT_FAILURES_PER_ADDRESS: 1_000_000,
+    FORWARDED_HOPS: 0,
+    ...options.rateLimits,
+  };
+  const app = new Hono<ApiEnv>();
+  const credentials = createCredentials(pool, keyUse);
+  options.plant?.(app, { pool, sessions, credentials, log, limits: createRateLimits(rateLimits) });
+  const real = createApp({
     pool,
     ledger,
-    sessions: options.sessions ?? { verify: async () => ({ outcome: 'refused' }) },
-    credentials: createCredentials(pool, keyUse),
+    sessions,
+    credentials,
     workflows,
     waiters,
     config: {
       ADMISSION_HOLD_MS: options.holdMs ?? 60_000,
       JOB_TIME_BUDGET_MS: 60_000,
       LEDGER_SIGNING_KEY: options.signingKey,
-      RATE_LIMIT_PER_CALLER: 1_000_000,
-      RATE_LIMIT_PER_ORGANIZATION: 1_000_000,
-      RATE_LIMIT_FAILURES_PER_ADDRESS: 1_000_000,
-      FORWARDED_HOPS: 0,
-      ...options.rateLimits,
+      ...rateLimits,
     },
     log,
     isDraining: () => isDraining,
   });
-  const server = await serve(app, { host: '127.0.0.1', port: 0, limits: { ...LIMITS, ...options.limits } });
+  const server = await serve(options.plant === undefined ? real : app.route('/', real), {
+    host: '127.0.0.1',
+    port: 0,
+    limits: { ...LIMITS, ...options.limits },
+  });
 
   const call = async (path: string, { method, key, headers, json, body, signal }: Ask = {}): Promise<Reply> => {
     const response = await fetch(new URL(path, server.url), {
@@ -120,7 +136,7 @@ export async function startTestApi(
     return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : null };
   };
   return {
-    app,
+    app: real,
     url: server.url,
     pool,
     waiters,

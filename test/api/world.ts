@@ -4,12 +4,14 @@ import type { Operation, OperationExample } from '../../contract/operation.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
 import { beginJob } from '../../db/jobs.ts';
 import { createOperator } from '../../db/operators.ts';
+import { newSecret, PREFIX_LENGTH, secretHash } from '../../db/secrets.ts';
 import { type AuthStandIn, startAuthStandIn } from '../../dev/authStandIn.ts';
 import type { Plan } from '../../domain/catalog.ts';
-import type { KeyScope } from '../../domain/keyScopes.ts';
+import { KEY_SCOPES, type KeyScope } from '../../domain/keyScopes.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
 import { holdLaneOf } from './holdLane.ts';
+import { addProfile } from './people.ts';
 import { type Reply, startTestApi, type TestApi } from './testApi.ts';
 
 /** A database with organizations in it, everybody who could ask, and the API: where examples are tried. */
@@ -23,7 +25,9 @@ export interface World {
   /** A session token of somebody who belongs nowhere. */
   strangerToken(): Promise<string>;
   /** A key of a tenant with these scopes. */
-  keyOf(tenant: TestOrganization, scopes: readonly KeyScope[], mode?: 'live' | 'test'): Promise<string>;
+  keyOf(tenant: TestOrganization, scopes: readonly KeyScope[]): Promise<string>;
+  /** A test key with every scope of a live tenant; null where there can be none. */
+  testKeyOf(tenant: TestOrganization): Promise<string | null>;
   close(): Promise<void>;
 }
 
@@ -31,6 +35,8 @@ export interface World {
 export interface Tenant extends TestOrganization {
   memberId: string;
   memberToken: string;
+  /** The only admin. */
+  adminId: string;
   adminToken: string;
 }
 
@@ -38,8 +44,6 @@ export async function startWorld(): Promise<World> {
   const [database, signIn] = await Promise.all([freshDatabase(), startAuthStandIn()]);
   const api = await startTestApi(database, { sessions: createSessions({ SUPABASE_URL: signIn.url }) });
   const { credential } = await createOperator(database.superuser, { name: 'on call' });
-  const keyOf: World['keyOf'] = async ({ organizationId }, scopes, mode = 'live') =>
-    (await createApiKey(database.superuser, { organizationId, name: 'another', scopes, mode })).secret;
   return {
     database,
     api,
@@ -56,10 +60,21 @@ export async function startWorld(): Promise<World> {
       const [memberToken, adminToken] = await Promise.all(
         [memberId, adminId].map((userId) => signIn.issueToken({ userId })),
       );
-      return { ...organization, memberId, memberToken: memberToken!, adminToken: adminToken! };
+      return { ...organization, memberId, adminId, memberToken: memberToken!, adminToken: adminToken! };
     },
     strangerToken: () => signIn.issueToken({ userId: `stranger-${randomUUID()}` }),
-    keyOf,
+    keyOf: async ({ organizationId }, scopes) =>
+      (await createApiKey(database.superuser, { organizationId, name: 'another', scopes })).secret,
+    testKeyOf: async ({ organizationId }) => {
+      const secret = newSecret('tg_test_');
+      const made = database.superuser.query('select tollgate.create_api_key($1, $2, $3, $4, $5, $6)', [
+        ...[randomUUID(), organizationId, 'test', secretHash(secret), secret.slice(0, PREFIX_LENGTH), KEY_SCOPES],
+      ]);
+      return made.then(
+        () => secret,
+        () => null,
+      );
+    },
     close: async () => {
       await Promise.all([api.close(), signIn.stop()]);
       await database.drop();
@@ -75,17 +90,52 @@ const PARAMETERS: Readonly<Record<string, (world: World, tenant: Tenant) => Prom
     const lane = holdLaneOf(api, tenant);
     return (await lane.capture(await lane.holdId(2))).body.chargeId;
   },
+  usageId: async ({ api }, tenant) => {
+    const lane = holdLaneOf(api, tenant);
+    await lane.capture(await lane.holdId(2));
+    return String((await api.call('/api/v1/usage/log?limit=1', { key: tenant.secret })).body.lines[0].id);
+  },
   /** Of a job that runs. */
   jobId: async ({ api, database }, tenant) => {
     const { id } = (await api.post(tenant)).body;
     await beginJob(database.worker, tenant.organizationId, id);
     return id;
   },
+  keyId: async ({ database }, { organizationId }) =>
+    (await createApiKey(database.superuser, { organizationId, name: 'one', scopes: ['tokens:read'] })).id,
+  /** Of a member. */
+  userId: async ({ database }, { organizationId }) => {
+    const userId = `user-${randomUUID()}`;
+    await addProfile(database, userId, organizationId, 'member');
+    return userId;
+  },
+  adjustmentId: async ({ api, operator }, { organizationId }) => {
+    const made = await api.call(`/api/v1/organizations/${organizationId}/adjustments`, {
+      key: operator,
+      headers: { ...REASON, 'Idempotency-Key': randomUUID() },
+      json: { tokenType: 'goal_generation', amount: 5, reason: 'goodwill' },
+    });
+    return String(made.body.id);
+  },
+  usageId: async ({ api, database }, tenant) => {
+    const lane = holdLaneOf(api, tenant);
+    await lane.capture(await lane.holdId(2));
+    const { rows } = await database.superuser.query(
+      'select u.id from public.ai_token_usage_log u where u.organization_id = $1 order by u.id desc limit 1',
+      [tenant.organizationId],
+    );
+    return String(rows[0].id);
+  },
   file: async () => 'swagger-ui.css',
 };
 
 /** By operation: what must be there before its examples, beyond what they name. */
-const ARRANGEMENTS: Readonly<Record<string, (world: World, tenant: Tenant) => Promise<unknown>>> = {};
+const ARRANGEMENTS: Readonly<Record<string, (world: World, tenant: Tenant) => Promise<unknown>>> = {
+  liftLimit: ({ database }, { organizationId }) =>
+    database.superuser.query(`select tollgate.set_sub_limit($1, 'goal_generation', 'user', '*', 'day', 30)`, [
+      organizationId,
+    ]),
+};
 
 /** Ids of a tenant's own for all that an example names. */
 export async function idsOf(

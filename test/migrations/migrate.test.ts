@@ -251,6 +251,57 @@ describe('on a Supabase project', () => {
     expect(seen).toEqual([{ id: 'ann-org', balance: 17 }]);
   });
 
+  it('members are added and removed by uuid, and their profiles stay the app’s; what it does not let be is refused in words', async () => {
+    await prepare();
+    await run();
+    const BOB = '6f9619ff-8b86-4d01-b42d-00cf4fc964ff';
+    await query(`
+      insert into auth.users values ('${BOB}');
+      insert into user_profiles (id, theme) values ('${BOB}', 'light')`);
+    const outcome = async (call: string) => (await query(`select tollgate.${call} as outcome`))[0]!.outcome;
+    const set = (user: string, role: string) =>
+      outcome(`set_member('user:${ANN}', 'ann-org', '${user}', '${role}', null, null)`);
+    expect(await set(BOB, 'admin')).toBe('member_set');
+    // She is in no table of users; and what is no uuid is nobody there.
+    expect(await set('0b9619ff-8b86-4d01-b42d-00cf4fc964ff', 'member')).toBe('app_table_refused');
+    expect(await set('carl', 'member')).toBe('app_table_refused');
+    const profiles = 'select id, organization_id, role, theme from user_profiles order by theme';
+    expect(await query(profiles)).toEqual([
+      { id: ANN, organization_id: 'ann-org', role: 'admin', theme: 'dark' },
+      { id: BOB, organization_id: 'ann-org', role: 'admin', theme: 'light' },
+    ]);
+    expect(await outcome(`remove_member('user:${BOB}', 'ann-org', '${ANN}', null, null)`)).toBe('removed');
+    expect(await outcome(`remove_member('user:${BOB}', 'ann-org', '${BOB}', null, null)`)).toBe('last_admin');
+    expect((await query(profiles))[0]).toEqual({ id: ANN, organization_id: null, role: 'member', theme: 'dark' });
+    expect(await query('select act, subject from tollgate.audit_log order by id')).toEqual([
+      { act: 'setMember', subject: `user:${BOB}` },
+      { act: 'removeMember', subject: `user:${ANN}` },
+    ]);
+  });
+
+  it('organizations that ask for more than an id, a name and a plan are refused over HTTP in words, and nothing is left', async () => {
+    await query(`
+      create table organizations (id text primary key, name varchar(20) not null, slug text not null unique);
+      alter table organizations owner to tollgate_owner`);
+    await run();
+    await query(`select tollgate.create_operator('ann', 'Ann', '${'\\'}x${'00'.repeat(32)}', null)`);
+    expect(
+      await query(
+        `select outcome from tollgate.create_organization('operator:ann', 'acme', 'Acme', 'pro', 'test', 'UTC', 'why', 'k', '', null)`,
+      ),
+    ).toEqual([{ outcome: 'app_table_refused' }]);
+    await query(`insert into organizations values ('acme', 'Acme', 'acme')`);
+    expect(
+      await query(
+        `select tollgate.rename_organization('operator:ann', 'acme', 'A name that is too long for it', 'why', null) as outcome`,
+      ),
+    ).toEqual([{ outcome: 'app_table_refused' }]);
+    expect(
+      await query(`select id, name, plan, mode from tollgate.list_organizations('operator:ann', 'ac', null, 9)`),
+    ).toEqual([{ id: 'acme', name: 'Acme', plan: 'starter', mode: 'live' }]);
+    expect(await query('select act from tollgate.audit_log')).toEqual([]);
+  });
+
   it.each([
     ['text', 'user_profiles_pkey'],
     ['uuid', 'user_profiles_id_text_idx'],

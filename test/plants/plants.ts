@@ -1,3 +1,4 @@
+import { PLANTS_IN_ADMINISTERING } from './inAdministering.ts';
 import { PLANTS_IN_ENDS } from './inEnds.ts';
 import { PLANTS_IN_HOLDS } from './inHolds.ts';
 import { PLANTS_IN_RULES } from './inRules.ts';
@@ -15,4 +16,5 @@ export const PLANTS: readonly Plant[] = [
   ...PLANTS_IN_TIME,
   ...PLANTS_IN_RULES,
   ...PLANTS_IN_SENDING,
+  ...PLANTS_IN_ADMINISTERING,
 ];
