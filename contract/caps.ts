@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { operation } from './operation.ts';
+import { ORGANIZATION_PATH } from './organizations.ts';
 
 const openHolds = z.int().min(1).max(1_000_000);
 const openJobs = z.int().min(1).max(100_000);
@@ -22,14 +23,14 @@ export type Caps = z.infer<typeof caps>;
 export const setCaps = operation({
   id: 'setCaps',
   method: 'put',
-  path: '/api/v1/organizations/{organizationId}/caps',
+  path: `${ORGANIZATION_PATH}/caps`,
   tag: 'Organizations',
   summary: 'Set how much an organization may have open at once',
   description: 'A cap below what is open ends nothing: nothing more is admitted until there is less.',
   access: 'operators',
   body: { schema: capsRequest },
   answers: { 200: { description: 'In force.', schema: caps } },
-  problems: ['organization_not_found'],
+  problems: [],
   examples: [
     {
       title: 'More holds than is usual',

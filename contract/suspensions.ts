@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { operation } from './operation.ts';
+import { ORGANIZATION_PATH } from './organizations.ts';
 
 /** `suspendedSince`: null where the organization is served. */
 export const suspension = z
@@ -13,27 +14,27 @@ export type Suspension = z.infer<typeof suspension>;
 export const suspendOrganization = operation({
   id: 'suspendOrganization',
   method: 'post',
-  path: '/api/v1/organizations/{organizationId}/suspend',
+  path: `${ORGANIZATION_PATH}/suspend`,
   tag: 'Organizations',
   summary: 'Admit nothing new for an organization',
   description:
     'What is open goes on: holds are captured and released, jobs run to their end, months are refreshed. Repeat it as you like; `suspendedSince` stays that of the first time.',
   access: 'operators',
   answers: { 200: { description: 'Suspended.', schema: suspension } },
-  problems: ['organization_not_found'],
+  problems: [],
   examples: [{ title: 'Suspend', params: { organizationId: 'org_acme' }, status: 200 }],
 });
 
 export const resumeOrganization = operation({
   id: 'resumeOrganization',
   method: 'post',
-  path: '/api/v1/organizations/{organizationId}/resume',
+  path: `${ORGANIZATION_PATH}/resume`,
   tag: 'Organizations',
   summary: 'Serve a suspended organization again',
   description: 'Repeat it as you like.',
   access: 'operators',
   answers: { 200: { description: 'Served, from now on.', schema: suspension } },
-  problems: ['organization_not_found'],
+  problems: [],
   examples: [
     {
       title: 'Resume',

@@ -1,13 +1,9 @@
 import type { Pool } from 'pg';
 import { call } from './faults.ts';
+import type { Act } from './organizations.ts';
 
-/** An operator's act upon an organization: `actor` is his principal, and `reason` what he says it is for. */
-export interface OperatorAct {
-  actor: string;
-  organizationId: string;
-  reason: string;
-  requestId: string | null;
-}
+/** What an operator does to one organization. */
+export type OperatorAct = Act & { organizationId: string };
 
 export type OperatorRefusal = 'not_an_operator' | 'organization_unknown';
 

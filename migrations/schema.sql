@@ -3756,16 +3756,11 @@ grant execute on function tollgate.hold_tokens(text[],text[],text[],text[],bigin
 
 CREATE OR REPLACE FUNCTION tollgate.is_operator(p_actor text)
  RETURNS boolean
- LANGUAGE plpgsql
+ LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-begin
-  return exists (
-    select from tollgate.operators o
-     where left(p_actor, 9) = 'operator:' and o.id = substr(p_actor, 10)
-       and o.revoked_at is null and (o.expires_at is null or o.expires_at > clock_timestamp()));
-end
+  select left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
 $function$
 ;
 alter function tollgate.is_operator(text) owner to tollgate_ledger;

@@ -1,11 +1,11 @@
 import { Hono } from 'hono';
 import { type Caps, capsRequest, setCaps as setCapsOperation } from '../../contract/caps.ts';
 import { setCaps } from '../../db/caps.ts';
+import { actOf } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
 import { mount } from '../mount.ts';
-import { operatorAct, operatorRefused } from '../operatorAct.ts';
 import { problemReply } from '../problemReply.ts';
 import type { ApiEnv } from '../requestContext.ts';
 
@@ -15,12 +15,18 @@ export function capRoutes(authentication: Authentication) {
   mount(routes, authentication, setCapsOperation, jsonBody, async (c) => {
     const parsed = capsRequest.safeParse(c.get('body'));
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
-    const act = operatorAct(c);
-    if (act === null) return operatorRefused(c, 'organization_unknown');
-    const made = await setCaps(authentication.pool, act, parsed.data);
-    if (made.outcome !== 'set') return operatorRefused(c, made.outcome);
-    const { mostOpenHolds, mostOpenJobs } = made;
-    return c.json({ organizationId: act.organizationId, mostOpenHolds, mostOpenJobs } satisfies Caps);
+    const organizationId = c.get('organizationId');
+    const made = await setCaps(authentication.pool, { ...actOf(c), organizationId }, parsed.data);
+    switch (made.outcome) {
+      case 'set': {
+        const { mostOpenHolds, mostOpenJobs } = made;
+        return c.json({ organizationId, mostOpenHolds, mostOpenJobs } satisfies Caps);
+      }
+      case 'not_an_operator':
+        return problemReply(c, 'unauthorized');
+      case 'organization_unknown':
+        return problemReply(c, 'organization_not_found');
+    }
   });
 
   return routes;

@@ -117,15 +117,6 @@ const PARAMETERS: Readonly<Record<string, (world: World, tenant: Tenant) => Prom
     });
     return String(made.body.id);
   },
-  usageId: async ({ api, database }, tenant) => {
-    const lane = holdLaneOf(api, tenant);
-    await lane.capture(await lane.holdId(2));
-    const { rows } = await database.superuser.query(
-      'select u.id from public.ai_token_usage_log u where u.organization_id = $1 order by u.id desc limit 1',
-      [tenant.organizationId],
-    );
-    return String(rows[0].id);
-  },
   file: async () => 'swagger-ui.css',
 };
 

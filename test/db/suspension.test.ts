@@ -13,6 +13,7 @@ import { type Holder, holderOf } from '../support/holder.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { auditOf, newOperator, type TestOperator } from '../support/operator.ts';
 import { balanceOf, createOrganization, type TestOrganization } from '../support/organization.ts';
+import { until } from '../support/until.ts';
 
 let database: TestDatabase;
 let operator: TestOperator;
@@ -184,7 +185,7 @@ describe('a suspended organization', () => {
     await Promise.race(during);
     const { outcome } = await suspendOrganization(database.superuser, {
       actor: operator.principal,
-      ...{ organizationId, reason: 'a test', requestId: null },
+      ...{ organizationId, reason: 'a test', requestId: 'test' },
     });
     expect(outcome).toBe('suspended');
     const after = await Promise.all(Array.from({ length: 50 }, (_, n) => holder.hold(`after-${n}`, 1)));
@@ -197,6 +198,43 @@ describe('a suspended organization', () => {
       [organizationId],
     );
     expect(rows).toEqual([{ placed: outcomes.filter((outcome) => outcome === 'held').length, late: 0 }]);
+  });
+});
+
+describe('a suspension', () => {
+  it('R1: waits for a hold that is being placed, and begins after it', async () => {
+    const client = await database.superuser.connect();
+    try {
+      await client.query('begin');
+      await client.query('select tollgate.lock_balances($1, $2)', [[organizationId], ['lead_generation']]);
+      const suspending = operator.suspend(organizationId);
+      await until(
+        async () =>
+          (
+            await database.superuser.query(
+              `select from pg_stat_activity a
+                where a.datname = current_database() and a.wait_event_type = 'Lock' and a.query like '%suspend_organization%'`,
+            )
+          ).rowCount === 1,
+      );
+      const request = holder.request('h', 1);
+      const { rows } = await client.query(
+        `select outcome from tollgate.hold_tokens($1, $2, $3, $4, $5, array[interval '1 minute'])`,
+        [[request.principal], [organizationId], ['h'], ['generate_leads'], [1]],
+      );
+      expect(rows).toEqual([{ outcome: 'held' }]);
+      await client.query('commit');
+      await suspending;
+    } finally {
+      client.release();
+    }
+    const { rows } = await database.superuser.query(
+      `select h.created_at < s.since as "isBefore"
+         from tollgate.holds h join tollgate.suspensions s using (organization_id) where h.organization_id = $1`,
+      [organizationId],
+    );
+    expect(rows).toEqual([{ isBefore: true }]);
+    expect(await holder.hold('late', 1)).toEqual(SUSPENDED);
   });
 });
 

@@ -86,9 +86,10 @@ describe('refusals', () => {
   it.each([...holds, ...ends])('%s', (refusal, ledger, rows) => {
     expect(outcomes(ledger, ...rows).at(-1)).toBe(refusal);
   });
-  it('every refusal of the closed lists is decided, but for an organization that does not exist', () => {
+  it('every refusal of the closed lists is decided, but for an organization that does not exist, is suspended or capped', () => {
     const names = (cases: typeof holds) => cases.map(([refusal]) => refusal);
-    expect([...names(holds), 'organization_unknown'].toSorted()).toEqual([...HOLD_REFUSALS].toSorted());
+    const elsewhere = ['organization_unknown', 'organization_suspended', 'too_many_holds'];
+    expect([...names(holds), ...elsewhere].toSorted()).toEqual([...HOLD_REFUSALS].toSorted());
     expect(names(ends).toSorted()).toEqual([...HOLD_END_REFUSALS].toSorted());
   });
 });

@@ -21,8 +21,8 @@ export const PLANTS_IN_HOLDS: Plant[] = [
   {
     bug: 'a plan without the feature reaches it by a fallback: the gate is asked of the type that it fell back to',
     file: 'migrations/functions/place_holds.sql',
-    find: 'if p_is_gated and not v_in_plan[v_row.number] then',
-    replace: 'if p_is_gated and not v_in_plan[v_n] then',
+    find: "if p_purpose in ('hold', 'job', 'charge') and not v_in_plan[v_row.number] then",
+    replace: "if p_purpose in ('hold', 'job', 'charge') and not v_in_plan[v_n] then",
     caughtBy: 'test/db/planRules.test.ts',
     test: 'does not reach it by a detour',
   },

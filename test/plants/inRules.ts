@@ -72,8 +72,8 @@ export const PLANTS_IN_RULES: Plant[] = [
   {
     bug: 'a member’s check alone passes the gate of his plan',
     file: 'migrations/functions/check_tokens.sql',
-    find: "case when not b.is_in_plan then 'feature_not_available' when b.available >= f.tokens",
-    replace: 'case when b.available >= f.tokens',
+    find: "when not b.is_in_plan then 'feature_not_available' when b.available >= f.tokens",
+    replace: 'when b.available >= f.tokens',
     caughtBy: 'test/db/checks.test.ts',
     test: 'each row is answered for its own organization',
   },

@@ -5,8 +5,8 @@ export const PLANTS_IN_TIME: Plant[] = [
   {
     bug: 'a lapse gives back what was charged in parts',
     file: 'migrations/functions/lapse_holds.sql',
-    find: 'select array_agg(l.id), array_agg(l.captured),',
-    replace: 'select array_agg(l.id), array_agg(0::bigint),',
+    find: 'array_agg(l.captured) filter',
+    replace: 'array_agg(0::bigint) filter',
     caughtBy: 'test/db/holdSteps.test.ts',
     test: 'gives back what is not charged when it is released, or lapses',
   },

@@ -1,4 +1,5 @@
 import { PLANTS_IN_ADMINISTERING } from './inAdministering.ts';
+import { PLANTS_IN_ADMISSION } from './inAdmission.ts';
 import { PLANTS_IN_ENDS } from './inEnds.ts';
 import { PLANTS_IN_HOLDS } from './inHolds.ts';
 import { PLANTS_IN_RULES } from './inRules.ts';
@@ -17,4 +18,5 @@ export const PLANTS: readonly Plant[] = [
   ...PLANTS_IN_RULES,
   ...PLANTS_IN_SENDING,
   ...PLANTS_IN_ADMINISTERING,
+  ...PLANTS_IN_ADMISSION,
 ];

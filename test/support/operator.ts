@@ -19,7 +19,7 @@ export interface TestOperator {
 export async function newOperator({ superuser, api }: { superuser: Pool; api: Pool }): Promise<TestOperator> {
   const { id, credential } = await createOperator(superuser, { name: 'test' });
   const principal = `operator:${id}`;
-  const act = (organizationId: string) => ({ actor: principal, organizationId, reason: 'a test', requestId: null });
+  const act = (organizationId: string) => ({ actor: principal, organizationId, reason: 'a test', requestId: 'test' });
   return {
     principal,
     credential,
