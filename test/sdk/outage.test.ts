@@ -402,7 +402,7 @@ describe('whatever the faults', () => {
           expect((await charges()).toSorted()).toEqual(answered.toSorted());
         },
       ),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
   }, 60_000);
 });
