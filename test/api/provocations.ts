@@ -127,12 +127,6 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
   hold_not_found: (scene) => naming(scene, 'holdId', 'no-such-hold'),
   charge_not_found: (scene) => naming(scene, 'chargeId', 'no-such-hold.1'),
   job_not_found: (scene) => naming(scene, 'jobId', 'no-such-job'),
-  usage_not_found: (scene) => naming(scene, 'usageId', '999999999999999'),
-  organization_not_found: ({ ask, operation, example, ids, draft, world }) => {
-    const organizationId = 'no-such-organization';
-    const { path } = draftOf(operation, example, { ...ids, organizationId }, organizationId);
-    return ask({ draft: { path, headers: { ...draft.headers, ...REASON } }, credential: world.operator });
-  },
   route_not_found: (scene) => naming(scene, 'file', 'no-such-file.js'),
   key_not_found: (scene) => naming(scene, 'keyId', 'no-such-key'),
   member_not_found: (scene) => naming(scene, 'userId', 'no-such-user'),
@@ -177,13 +171,6 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
   app_table_refused: (scene) => refusedByTheApp(scene),
   balance_too_large: ({ ask, draft }) => ask({ draft: { body: { ...(draft.body as object), amount: LARGEST } } }),
 
-  key_not_found: (scene) => naming(scene, 'keyId', 'no-such-key'),
-  limit_not_found: ({ ask, draft }) => ask({ draft: { query: { ...draft.query, every: 'period' } } }),
-  organization_not_found: ({ ask, world, operation, example, ids, draft }) => {
-    const { path } = draftOf(operation, example, { ...ids, organizationId: 'nowhere' }, 'nowhere');
-    return ask({ draft: { path, headers: { ...draft.headers, ...REASON } }, credential: world.operator });
-  },
-
   feature_unknown: ({ ask, draft }) =>
     ask({ draft: { body: { ...(draft.body as object), feature: 'generate_gaol' } } }),
   tokens_insufficient: async ({ ask, world, tenant }) => {
@@ -211,20 +198,6 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
   },
   job_already_ended: async ({ ask, world, tenant, ids }) => {
     await runToTheEnd(world.database, tenant.organizationId, ids.jobId!);
-    return ask();
-  },
-  key_already_ended: async ({ ask, world: { database }, ids }) => {
-    await database.superuser.query('update tollgate.api_keys set revoked_at = clock_timestamp() where id = $1', [
-      ids.keyId,
-    ]);
-    return ask();
-  },
-  too_many_limits: async ({ ask, world: { database }, tenant }) => {
-    await database.superuser.query(
-      `insert into tollgate.sub_limits (organization_id, token_type, scope, subject, every, tokens)
-       select $1, 'goal_generation', 'key', 'key:' || n, 'day', 1 from generate_series(1, 1000) n`,
-      [tenant.organizationId],
-    );
     return ask();
   },
   amount_above_hold: ({ ask, draft }) => ask({ draft: { body: { ...(draft.body as object), tokens: 1_000 } } }),
