@@ -42,28 +42,27 @@ export interface Ask {
 
 export type TestApi = Awaited<ReturnType<typeof startTestApi>>;
 
+export interface TestApiOptions {
+  databaseUrl?: string;
+  temporalAddress?: string;
+  /** That of a worker, where jobs are to be done. */
+  taskQueue?: string;
+  deadlineMs?: number;
+  mostWaiters?: number;
+  maxQueued?: number;
+  holdMs?: number;
+  limits?: Partial<typeof LIMITS>;
+  queryTimeoutMs?: number;
+  signingKey?: KeyObject;
+  rateLimits?: Partial<RateLimitConfig>;
+  /** Without one nobody can sign in. */
+  sessions?: Sessions;
+  /** Routes that stand before the real ones: mistakes that a test must catch. */
+  plant?: (routes: Hono<ApiEnv>, authentication: Authentication) => void;
+}
+
 /** The API as `main.ts` builds it, in this process, over real HTTP. */
-export async function startTestApi(
-  database: Pick<TestDatabase, 'apiUrl'>,
-  options: {
-    databaseUrl?: string;
-    temporalAddress?: string;
-    /** That of a worker, where jobs are to be done. */
-    taskQueue?: string;
-    deadlineMs?: number;
-    mostWaiters?: number;
-    maxQueued?: number;
-    holdMs?: number;
-    limits?: Partial<typeof LIMITS>;
-    queryTimeoutMs?: number;
-    signingKey?: KeyObject;
-    rateLimits?: Partial<RateLimitConfig>;
-    /** Without one nobody can sign in. */
-    sessions?: Sessions;
-    /** Routes that stand before the real ones: mistakes that a test must catch. */
-    plant?: (routes: Hono<ApiEnv>, authentication: Authentication) => void;
-  } = {},
-) {
+export async function startTestApi(database: Pick<TestDatabase, 'apiUrl'>, options: TestApiOptions = {}) {
   const logLines: string[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => void logLines.push(line) });
   const pool = createPool({

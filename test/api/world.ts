@@ -12,7 +12,7 @@ import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
 import { holdLaneOf } from './holdLane.ts';
 import { addProfile } from './people.ts';
-import { type Reply, startTestApi, type TestApi } from './testApi.ts';
+import { type Reply, startTestApi, type TestApi, type TestApiOptions } from './testApi.ts';
 
 /** A database with organizations in it, everybody who could ask, and the API: where examples are tried. */
 export interface World {
@@ -40,9 +40,12 @@ export interface Tenant extends TestOrganization {
   adminToken: string;
 }
 
-export async function startWorld(): Promise<World> {
+export async function startWorld({ plant }: { plant?: TestApiOptions['plant'] | undefined } = {}): Promise<World> {
   const [database, signIn] = await Promise.all([freshDatabase(), startAuthStandIn()]);
-  const api = await startTestApi(database, { sessions: createSessions({ SUPABASE_URL: signIn.url }) });
+  const api = await startTestApi(database, {
+    sessions: createSessions({ SUPABASE_URL: signIn.url }),
+    ...(plant === undefined ? {} : { plant }),
+  });
   const { credential } = await createOperator(database.superuser, { name: 'on call' });
   return {
     database,
@@ -122,6 +125,11 @@ const ARRANGEMENTS: Readonly<Record<string, (world: World, tenant: Tenant) => Pr
       organizationId,
     ]),
 };
+
+/** Whether its examples succeed once in each tenant. */
+export function succeedsOnce({ id }: Operation): boolean {
+  return id in ARRANGEMENTS;
+}
 
 /** Ids of a tenant's own for all that an example names. */
 export async function idsOf(

@@ -1,12 +1,15 @@
 import type { Pool } from 'pg';
 
-/** By table: a digest of every row that is an organization's. Tables are read from the catalog, so a new one takes part by itself. */
+/**
+ * By table: a digest of every row that is an organization's, but for when its keys were last used, which is written down some time
+ * after it happened. Tables are read from the catalog, so a new one takes part by itself.
+ */
 export async function digestOf(superuser: Pool, organizationId: string): Promise<Map<string, string>> {
   const { rows: tables } = await superuser.query<{ name: string; key: string }>(TABLES);
   const digests = tables.map(
     ({ name, key }) =>
-      `select '${name}' as name, coalesce(md5(string_agg(t::text, e'\\n' order by t::text)), 'none') as digest
-         from ${name} t where t.${key} = $1`,
+      `select '${name}' as name, coalesce(md5(string_agg(r.text, e'\\n' order by r.text)), 'none') as digest
+         from ${name} t, lateral (select (to_jsonb(t) - 'last_used_at')::text) r (text) where t.${key} = $1`,
   );
   const { rows } = await superuser.query<{ name: string; digest: string }>(digests.join('\nunion all\n'), [
     organizationId,

@@ -1,7 +1,8 @@
 import type { Operation } from '../../contract/operation.ts';
 import { KEY_SCOPES } from '../../domain/keyScopes.ts';
 import type { Reply, TestApi } from '../api/testApi.ts';
-import { type Draft, draftOf, idsOf, REASON, send, type Tenant, type World } from '../api/world.ts';
+import { type Draft, draftOf, idsOf, REASON, send, succeedsOnce, type Tenant, type World } from '../api/world.ts';
+import { eachOf } from '../support/eachOf.ts';
 import { digestOf } from './tenantDigest.ts';
 import { fillVictim, type Victim } from './victim.ts';
 
@@ -23,14 +24,17 @@ export interface Matrix {
   withoutCursor: string[];
 }
 
+/** More would wait in line for the database all the same. */
+const AT_ONCE = 16;
+
 export async function runMatrix(world: World, api: TestApi, operations: readonly Operation[]): Promise<Matrix> {
   const victim = await fillVictim(world, operations, ROLES.length);
   const before = await digestOf(world.database.superuser, victim.organizationId);
-  const attempts = (await inGroups(operations, (operation) => attemptsOn(world, operation, victim))).flat();
+  const attempts = (await eachOf(operations, AT_ONCE, (operation) => attemptsOn(world, operation, victim))).flat();
 
   const wrongStatuses: string[] = [];
   const leaks: string[] = [];
-  await inGroups(attempts, async ({ what, draft, credential, expected, mayKnow }) => {
+  await eachOf(attempts, AT_ONCE, async ({ what, draft, credential, expected, mayKnow }) => {
     const reply = await send(api, draft, credential);
     if (!expected(reply)) wrongStatuses.push(`${what}: ${reply.status} ${reply.text.slice(0, 300)}`);
     const asked = JSON.stringify([draft, decodeURIComponent(draft.path)]);
@@ -75,20 +79,19 @@ const ROLES = [
 
 async function attemptsOn(world: World, operation: Operation, victim: Victim): Promise<Attempt[]> {
   // Of its own, so that what is done to an organization as a whole is felt by this operation alone.
-  const attacker = await world.newTenant('enterprise');
-  await world.database.superuser.query('update ai_tokens set balance = 1000000 where organization_id = $1', [
-    attacker.organizationId,
-  ]);
+  const common = await richTenant(world);
   const example = operation.examples[0];
-  const shared = await idsOf(world, attacker, operation, example);
+  const shared = await idsOf(world, common, operation, example);
   const attempts: Attempt[] = [];
   for (const role of ROLES) {
-    const credential = await credentialOf(world, attacker, operation, role);
-    const refusal = credential === NO_TEST_KEY ? [401] : refusalOf(operation, role);
+    const hasNoKey = role === 'test key' && (await world.testKeyOf(common)) === null;
+    const refusal = hasNoKey && operation.access !== 'anyone' ? [401] : refusalOf(operation, role);
     for (const position of positionsOf(operation, victim)) {
       // With an operator's right it is no attack.
       if (role === 'operator' && isOpenToOperators(operation) && isOfWholeOrganization(position)) continue;
       // What is refused whoever's it is, and what only reads, needs no thing of its own each time.
+      const attacker = refusal === null && succeedsOnce(operation) ? await richTenant(world) : common;
+      const credential = await credentialOf(world, attacker, operation, role);
       const usesUp = refusal === null && operation.method !== 'get';
       const own = usesUp ? await idsOf(world, attacker, operation, example) : shared;
       const draft = await attackOn(operation, role, position, own, attacker, victim);
@@ -106,6 +109,14 @@ async function attemptsOn(world: World, operation: Operation, victim: Victim): P
   return attempts;
 }
 
+async function richTenant(world: World): Promise<Tenant> {
+  const tenant = await world.newTenant('enterprise');
+  await world.database.superuser.query('update ai_tokens set balance = 1000000 where organization_id = $1', [
+    tenant.organizationId,
+  ]);
+  return tenant;
+}
+
 /** Where an id of the victim can stand: nowhere, in a parameter (which an array's row names too), or beside what is asked. */
 function positionsOf(operation: Operation, { cursors }: Victim): string[] {
   if (operation.access === 'anyone') return ['nowhere', 'header'];
@@ -117,7 +128,10 @@ function positionsOf(operation: Operation, { cursors }: Victim): string[] {
     ...(params.includes('jobId') ? ['workflow id:jobId'] : []),
     ...(operation.organizationIn === undefined ? [] : ['organization:named']),
     ...(cursors.has(operation.id) ? ['cursor'] : []),
-    ...(operation.idempotencyKey === undefined ? [] : ['idempotency key']),
+    // Where no organization is named, a key is the operator's own.
+    ...(operation.idempotencyKey === undefined || (operation.access === 'operators' && params.length === 0)
+      ? []
+      : ['idempotency key']),
     'header',
   ];
 }
@@ -236,26 +250,6 @@ function isRight(operation: Operation, position: string, reply: Reply): boolean 
     case 'idempotency key':
       return reply.status === status && !reply.headers.has('idempotent-replayed');
     default:
-      return reply.status === status;
+      return operation.access === 'anyone' ? reply.status in operation.answers : reply.status === status;
   }
-}
-
-const AT_ONCE = 16;
-
-/** So many at a time: more would wait in line for the database all the same. */
-async function inGroups<Item, Result>(
-  items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
-): Promise<Result[]> {
-  const results: Result[] = [];
-  let next = 0;
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      while (next < items.length) {
-        const at = next++;
-        results[at] = await work(items[at]!);
-      }
-    }),
-  );
-  return results;
 }

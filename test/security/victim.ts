@@ -55,7 +55,9 @@ export async function fillVictim(world: World, operations: readonly Operation[],
     await idsOf(world, tenant, operation, example);
     ids.set(operation.id, await idsOf(world, tenant, operation, example));
   }
-  for (const operation of operations.filter(({ query }) => query !== undefined && 'cursor' in query.shape)) {
+  const isListed = ({ access, query }: Operation) =>
+    access !== 'operators' && query !== undefined && 'cursor' in query.shape;
+  for (const operation of operations.filter(isListed)) {
     const example = operation.examples[0];
     const { credential, headers } = rightful(operation, world, tenant);
     const list = draftOf(operation, example, ids.get(operation.id)!, organizationId);
