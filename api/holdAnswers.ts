@@ -95,8 +95,8 @@ export function extensionAnswer(id: string, { outcome, expiresAt }: Extension): 
   }
 }
 
-export function growthAnswer(id: string, asked: number, growth: Growth): Answer<GrownHold> {
-  const { outcome, isRepeat, amount, available, tokenType } = growth;
+export function growthAnswer(id: string, growth: Growth): Answer<GrownHold> {
+  const { outcome, isRepeat, amount, available, missing } = growth;
   switch (outcome) {
     case 'grown':
       return { body: { id, state: 'held', tokens: amount!, available: available! }, isRepeat };
@@ -111,7 +111,7 @@ export function growthAnswer(id: string, asked: number, growth: Growth): Answer<
     case 'limit_reached':
       return refused(outcome);
     case 'tokens_insufficient':
-      return refused(outcome, { required: asked, available: available!, tokenType: tokenType! });
+      return refused(outcome, missing!);
     default:
       return stepRefused(outcome);
   }

@@ -77,7 +77,13 @@ export interface HoldEnding {
   returned: number;
   capturedInAll: number;
   /** Of a capture that was to draw from the balance what it does not have. */
-  missing?: { tokenType: TokenType; required: number; available: number } | null;
+  missing?: MissingTokens;
+}
+
+export interface MissingTokens {
+  tokenType: TokenType;
+  required: number;
+  available: number;
 }
 
 const ENDING = `h.outcome, h.is_repeat as "isRepeat", h.charge_id as "chargeId", h.captured, h.returned, h.captured_in_all as "capturedInAll"`;
@@ -102,7 +108,7 @@ export async function captureHolds(pool: Pool, captures: readonly CaptureRequest
       ],
     }),
   );
-  return rows;
+  return rows.map(withMissing<HoldEnding>);
 }
 
 /** Gives back what is open of holds, and ends them. See migrations/functions/release_holds.sql. */
@@ -168,7 +174,8 @@ export interface Growth {
   /** All that the hold ever set aside. */
   amount: number | null;
   available: number | null;
-  tokenType: TokenType | null;
+  /** Of a growth that the balance cannot bear. */
+  missing?: MissingTokens;
 }
 
 /** Sets more tokens aside for open holds. See migrations/functions/grow_holds.sql. */
@@ -176,7 +183,9 @@ export async function growHolds(pool: Pool, growths: readonly GrowthRequest[]): 
   const { rows } = await call(() =>
     pool.query({
       name: 'grow_holds',
-      text: `select h.outcome, h.is_repeat as "isRepeat", h.amount, h.available, h.token_type as "tokenType"
+      text: `select h.outcome, h.is_repeat as "isRepeat", h.amount, h.available,
+                    case h.outcome when 'tokens_insufficient' then
+                      jsonb_build_object('tokenType', h.token_type, 'required', h.required, 'available', h.available) end as missing
                from tollgate.grow_holds($1, $2, $3, $4, $5) h
               order by h.ordinal`,
       values: [
@@ -188,7 +197,15 @@ export async function growHolds(pool: Pool, growths: readonly GrowthRequest[]): 
       ],
     }),
   );
-  return rows;
+  return rows.map(withMissing<Growth>);
+}
+
+/** Only what was refused for it has it. */
+function withMissing<Answer extends { missing?: MissingTokens }>(
+  row: Omit<Answer, 'missing'> & { missing: MissingTokens | null },
+): Answer {
+  const { missing, ...answer } = row;
+  return (missing === null ? answer : row) as Answer;
 }
 
 export interface Refund {

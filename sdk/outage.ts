@@ -25,9 +25,13 @@ export type OutageEvent =
   | { kind: 'queued'; use: QueuedUse }
   | { kind: 'charged'; use: QueuedUse }
   | { kind: 'refused'; use: QueuedUse; error: TollgateError }
-  /** It could not be charged this time either, and is tried again. */
-  | { kind: 'delayed'; use: QueuedUse; error: unknown };
+  /** It could not be charged this time either, and is tried again. Null: it is the queue that failed. */
+  | { kind: 'delayed'; use: QueuedUse | null; error: unknown };
 
+/**
+ * A queue, like the client, is of one caller: what waits is charged to whoever the client is when Tollgate is back. Where somebody of another
+ * organization signs in, make a new client with a queue of its own.
+ */
 export interface OutageOptions {
   whenUnreachable?: WhenUnreachable;
   /** Where uses wait; in memory unless given, once a feature is open. With one, use of closed features is queued too, when Tollgate goes away after the work. */
@@ -114,7 +118,11 @@ export function createOutage(connection: Connection, { whenUnreachable = {}, out
     later = laterUnheld(
       () => {
         later = null;
-        drainOnce().catch(() => {});
+        drainOnce().catch((error: unknown) => {
+          failures++;
+          tell({ kind: 'delayed', use: null, error });
+          tryLater();
+        });
       },
       backOffMs(failures, FIRST_PAUSE_MS, LONGEST_PAUSE_MS),
     );

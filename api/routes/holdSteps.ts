@@ -87,7 +87,7 @@ export function holdStepRoutes(authentication: Authentication, ledger: Coalescer
   }
 
   function grow(c: ApiContext, { id, key, tokens }: { id: string; key: string; tokens: number }) {
-    return onHold(c, id, async (hold) => growthAnswer(id, tokens, await ledger.grow({ ...hold, key, amount: tokens })));
+    return onHold(c, id, async (hold) => growthAnswer(id, await ledger.grow({ ...hold, key, amount: tokens })));
   }
 
   async function growRow(c: ApiContext, row: { id: string; key: string; tokens: number }) {

@@ -8,7 +8,7 @@ create or replace function tollgate.grow_holds(
   p_hold_ids      text[],
   p_keys          text[],
   p_amounts       bigint[]
-) returns table (ordinal integer, outcome text, is_repeat boolean, amount bigint, available bigint, token_type text)
+) returns table (ordinal integer, outcome text, is_repeat boolean, amount bigint, available bigint, token_type text, required bigint)
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
@@ -33,7 +33,7 @@ begin
              with ordinality as u (principal, organization_id, hold_id, key, amount, refusal, token_type, position)
      order by u.position
   loop
-    ordinal := v_row.position; is_repeat := false; amount := null; available := null; token_type := null;
+    ordinal := v_row.position; is_repeat := false; amount := null; available := null; token_type := null; required := null;
     select h.* into v_hold
       from tollgate.holds h
      where h.organization_id = v_row.organization_id and h.id = v_row.hold_id and v_row.token_type is not null;
@@ -66,6 +66,7 @@ begin
     end if;
     if v_row.refusal is null then
       amount := v_hold.amount; token_type := v_row.token_type;
+      required := case outcome when 'tokens_insufficient' then v_row.amount end;
     end if;
     return next;
   end loop;

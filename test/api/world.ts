@@ -93,11 +93,6 @@ const PARAMETERS: Readonly<Record<string, (world: World, tenant: Tenant) => Prom
     const lane = holdLaneOf(api, tenant);
     return (await lane.capture(await lane.holdId(2))).body.chargeId;
   },
-  usageId: async ({ api }, tenant) => {
-    const lane = holdLaneOf(api, tenant);
-    await lane.capture(await lane.holdId(2));
-    return String((await api.call('/api/v1/usage/log?limit=1', { key: tenant.secret })).body.lines[0].id);
-  },
   /** Of a job that runs. */
   jobId: async ({ api, database }, tenant) => {
     const { id } = (await api.post(tenant)).body;

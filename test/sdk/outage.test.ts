@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
+  createMemoryQueue,
   createTollgate,
   type OutageEvent,
   type OutageQueue,
@@ -15,6 +16,7 @@ import {
 import { openFileQueue } from '@tollgate/sdk/fileQueue';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { createOperator } from '../../db/operators.ts';
 import { startTestApi, type TestApi } from '../api/testApi.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { elapse } from '../support/elapse.ts';
@@ -203,6 +205,22 @@ describe('never dropped', () => {
     expect([await tollgate.outage.drain(), await charges()]).toEqual([0, [3]]);
   });
 
+  test('a queue that fails for a while is told of, and gone on with', async () => {
+    const queue = createMemoryQueue();
+    let failures = 0;
+    const failing: OutageQueue = {
+      ...queue,
+      remove: (key) => (++failures === 1 ? Promise.reject(new Error('The disk is full.')) : queue.remove(key)),
+    };
+    const { tollgate, events } = client({ ...OPEN, outageQueue: failing });
+    proxy.decide(() => 'cut');
+    await tollgate.withTokens('generate_goal', async () => {});
+    proxy.decide(() => 'pass');
+    await until(async () => (await tollgate.outage.waiting()).length === 0);
+    expect(events).toContainEqual({ kind: 'delayed', use: null, error: new Error('The disk is full.') });
+    expect(await charges()).toEqual([3]);
+  });
+
   test('what the callback throws undoes nothing', async () => {
     const { tollgate } = client({
       ...OPEN,
@@ -233,6 +251,16 @@ describe('an outage lets nobody in who was refused', () => {
     await tollgate.withTokens('generate_goal', async () => {});
     proxy.decide(() => 'cut');
     expect(await tollgate.withTokens('generate_goal', async () => 'done')).toBe('done');
+  });
+
+  test('for a suspension: whatever the feature', async () => {
+    const { tollgate } = client({ whenUnreachable: { generate_goal: 'open', generate_insight: 'open' } });
+    const { credential } = await createOperator(database.superuser, { name: 'Ann' });
+    const operator = createTollgate({ url: proxy.url, apiKey: credential });
+    await operator.organizations.suspend(organization.organizationId, { reason: 'Does not pay.' });
+    await expect(tollgate.withTokens('generate_goal', never)).rejects.toMatchObject({ code: 'organization_suspended' });
+    proxy.decide(() => 'cut');
+    await expect(tollgate.withTokens('generate_insight', never)).rejects.toMatchObject({ code: 'unreachable' });
   });
 
   test('for want of tokens, for that feature; for credentials that are none, for all', async () => {
@@ -374,7 +402,7 @@ describe('whatever the faults', () => {
           expect((await charges()).toSorted()).toEqual(answered.toSorted());
         },
       ),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
   }, 60_000);
 });
