@@ -115,6 +115,12 @@ const PARAMETERS: Readonly<Record<string, (world: World, tenant: Tenant) => Prom
     });
     return String(made.body.id);
   },
+  /** Of a charge. */
+  usageId: async ({ api }, tenant) => {
+    const lane = holdLaneOf(api, tenant);
+    await lane.capture(await lane.holdId(2));
+    return String((await api.call('/api/v1/usage/log?limit=1', { key: tenant.secret })).body.lines[0].id);
+  },
   file: async () => 'swagger-ui.css',
 };
 
