@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { FEATURE_TOKEN_TYPES, isFeature } from '../../domain/catalog.ts';
 import { type Answer, type Command, decide, keyOf, type Ledger } from './ledger.ts';
 import { explain, type Operation, type SequentialModel } from './linearizable.ts';
@@ -137,7 +138,7 @@ function operationsOf(
 }
 
 function isSame(expected: readonly Answer[], recorded: readonly Answer[]): boolean {
-  return JSON.stringify(expected) === JSON.stringify(recorded);
+  return isDeepStrictEqual(expected, recorded);
 }
 
 function lineOf({ start, end, ...call }: RecordedCall | LedgerOperation): string {

@@ -11,7 +11,7 @@ import {
   sum,
   take,
 } from './tokens.ts';
-import type { Answer, Command, Ending, Growth, Hold, Ledger, Refund } from './vocabulary.ts';
+import type { Answer, Command, Ending, Growth, Hold, Ledger, Missing, Refund } from './vocabulary.ts';
 
 /** What a hold may go through once it is placed, each in the order of its list in domain/refusals.ts. */
 
@@ -49,7 +49,7 @@ export function grow(ledger: Ledger, { holdId, key, amount, isStranger }: Asked<
   if (!isAmount(amount)) return refused('amount_invalid');
   const shortage = takeMore(ledger, hold, amount);
   const available = availableOf(ledger, hold.tokenType);
-  if (shortage !== null) return refused(shortage, available);
+  if (shortage !== null) return { ...refused(shortage, available), ...missing(ledger, hold, shortage, amount) };
   hold.grows[key] = { amount, available };
   return { outcome: 'grown', isRepeat: false, amount: hold.amount, available };
 }
@@ -126,7 +126,7 @@ export function endHold(ledger: Ledger, asked: Asked<'capture' | 'release'>): En
     if (ledger.aboveHold === 'cap') amount = open;
     else {
       const shortage = takeMore(ledger, hold, amount - open);
-      if (shortage !== null) return refused(shortage);
+      if (shortage !== null) return { ...refused(shortage), ...missing(ledger, hold, shortage, amount - open) };
     }
   }
   if (amount === 0 && !isLast) return refused('amount_above_hold');
@@ -174,6 +174,12 @@ function takeMore(ledger: Ledger, hold: Hold, amount: number): 'limit_reached' |
   hold.open.push(...take(ledger, hold.tokenType, amount));
   hold.amount += amount;
   return null;
+}
+
+/** What the refusal says beside its name, where it is for want of tokens. */
+function missing(ledger: Ledger, { tokenType }: Hold, shortage: string, required: number): { missing?: Missing } {
+  if (shortage !== 'tokens_insufficient') return {};
+  return { missing: { tokenType, required, available: availableOf(ledger, tokenType) } };
 }
 
 const chargedOf = ({ captures }: Hold): number => captures.reduce((total, { amount }) => total + amount, 0);

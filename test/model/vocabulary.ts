@@ -114,12 +114,20 @@ export interface Ending {
   captured: number;
   returned: number;
   capturedInAll: number;
+  missing?: Missing;
 }
 export interface Growth {
   outcome: 'grown' | GrowthRefusal;
   isRepeat: boolean;
   amount: number | null;
   available: number | null;
+  missing?: Missing;
+}
+/** What is told of a balance that could not bear more. */
+export interface Missing {
+  tokenType: TokenType;
+  required: number;
+  available: number;
 }
 export interface Refund {
   outcome: 'refunded' | RefundRefusal;
