@@ -7,7 +7,8 @@ export default defineConfig({
     globalSetup: ['test/support/services.ts'],
     // Forks, not threads: what a test starts is tethered to the process that started it.
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the two cores that this is measured on: many tests wait for processes that were killed.
+    maxWorkers: 3,
     testTimeout: 20_000,
     hookTimeout: 60_000,
     teardownTimeout: 60_000,

@@ -17,8 +17,8 @@ it.each(sharesOf(100))(
   async ({ kind, runs }) => {
     const { failure, givenUp } = await checkSchedules(database, kind, { runs, seed, timeLimitMs: 120_000 });
     if (failure !== null) throw new Error(failure);
-    // Of those nothing is known but that the books agree.
-    expect(givenUp).toBeLessThanOrEqual(runs / 20);
+    // Of those nothing is known but that the books agree. A kind with few runs may meet two by chance.
+    expect(givenUp).toBeLessThanOrEqual(Math.max(2, runs / 20));
     await expectInvariants(database.superuser);
   },
   // With room to shrink a schedule that fails.
