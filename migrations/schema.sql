@@ -5098,6 +5098,9 @@ declare
 begin
   is_repeat := false;
   outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is null and left(p_principal, 5) = 'user:' and not tollgate.may_administer(p_principal, p_organization) then
+    outcome := 'not_an_admin';
+  end if;
   if outcome is not null then
     return next;
     return;
