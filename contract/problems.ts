@@ -59,7 +59,7 @@ export const PROBLEMS = {
   admins_only: {
     status: 403,
     title: 'Only admins may do this',
-    detail: 'Ask an admin of your organization, or use an API key that has the scope organization:write.',
+    detail: 'Ask an admin of your organization, or use an API key that has the scope for it.',
   },
   key_below_admin: {
     status: 403,
