@@ -106,7 +106,7 @@ export const PROBLEMS = {
   hold_not_found: {
     status: 404,
     title: 'There is no such hold',
-    detail: 'Check the id of the hold, and that your organization is the one that placed it.',
+    detail: 'Check the id of the hold, and that your organization placed it. Members who are no admins end their own.',
   },
   charge_not_found: {
     status: 404,

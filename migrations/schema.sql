@@ -2042,7 +2042,7 @@ CREATE OR REPLACE FUNCTION tollgate.capture_holds(p_principals text[], p_organiz
 AS $function$
 #variable_conflict use_column
 declare
-  v_refusals text[] := tollgate.refusals_for(p_principals, p_organizations);
+  v_refusals text[] := tollgate.refusals_to_end(p_principals, p_organizations, p_hold_ids);
 begin
   if cardinality(p_hold_ids) = 1 and v_refusals[1] is null and p_keys[1] is null and coalesce(p_is_last[1], true) then
     select l.captured, l.returned into captured, returned
@@ -5276,6 +5276,33 @@ $function$
 ;
 alter function tollgate.refusals_for(text[],text[]) owner to tollgate_ledger;
 
+CREATE OR REPLACE FUNCTION tollgate.refusals_to_end(p_principals text[], p_organizations text[], p_hold_ids text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_refusals text[] := tollgate.refusals_for(p_principals, p_organizations);
+begin
+  -- Keys are not asked for more.
+  if not exists (select from unnest(p_principals) as u (principal) where left(u.principal, 5) = 'user:') then
+    return v_refusals;
+  end if;
+  return (
+    select array_agg(case when u.refusal is null and left(u.principal, 5) = 'user:' and h.principal <> u.principal
+                               and not tollgate.may_administer(u.principal, u.organization_id)
+                          then 'hold_unknown' else u.refusal end order by u.position)
+      from unnest(p_principals, p_organizations, p_hold_ids, v_refusals) with ordinality as u (principal, organization_id, hold_id, refusal, position)
+      left join lateral (select l.principal from tollgate.holds l
+                          where l.organization_id = u.organization_id and l.id = u.hold_id and u.refusal is null offset 0) h on true);
+end
+$function$
+;
+alter function tollgate.refusals_to_end(text[],text[],text[]) owner to tollgate_ledger;
+
 CREATE OR REPLACE FUNCTION tollgate.refuse_balance_delete()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -5339,7 +5366,7 @@ CREATE OR REPLACE FUNCTION tollgate.release_holds(p_principals text[], p_organiz
 AS $function$
 #variable_conflict use_column
 declare
-  v_refusals text[] := tollgate.refusals_for(p_principals, p_organizations);
+  v_refusals text[] := tollgate.refusals_to_end(p_principals, p_organizations, p_hold_ids);
 begin
   if cardinality(p_hold_ids) = 1 and v_refusals[1] is null then
     select l.captured, l.returned into captured, returned

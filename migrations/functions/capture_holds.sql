@@ -16,7 +16,7 @@ create or replace function tollgate.capture_holds(
 as $$
 #variable_conflict use_column
 declare
-  v_refusals text[] := tollgate.refusals_for(p_principals, p_organizations);
+  v_refusals text[] := tollgate.refusals_to_end(p_principals, p_organizations, p_hold_ids);
 begin
   if cardinality(p_hold_ids) = 1 and v_refusals[1] is null and p_keys[1] is null and coalesce(p_is_last[1], true) then
     select l.captured, l.returned into captured, returned

@@ -125,6 +125,28 @@ describe('a refund', () => {
   });
 });
 
+test('a member ends his own holds, and none that the app’s server took; an admin ends any', async () => {
+  const { organizationId } = organization;
+  const [hand, boss] = [`hand-${organizationId}`, `boss-${organizationId}`];
+  await addProfile(database, hand, organizationId, 'member');
+  await addProfile(database, boss, organizationId, 'admin');
+  const [asHand, asBoss] = await Promise.all(
+    [hand, boss].map(async (user) => holdLaneOf(api, { ...organization, secret: await people.signIn(user) })),
+  );
+  const ofServer = await lane.holdId(5);
+  const ofHand = [await asHand!.holdId(1), await asHand!.holdId(1)];
+  const before = await traces(database, organizationId);
+  expectProblem(await asHand!.release(ofServer), 'hold_not_found');
+  expectProblem(await asHand!.capture(ofServer, { tokens: 1 }), 'hold_not_found');
+  expectProblem(await asHand!.capture(ofServer, { tokens: 1, isLast: false }, 'part'), 'hold_not_found');
+  expect(await traces(database, organizationId)).toEqual(before);
+  const rows = await asHand!.rows('holds/release', [{ id: ofServer }, { id: ofHand[0] }]);
+  expect(rows.body).toMatchObject([{ code: 'hold_not_found' }, { state: 'released' }]);
+  expect((await asHand!.capture(ofHand[1]!)).body).toMatchObject({ captured: 1 });
+  expect((await asBoss!.capture(ofServer, { tokens: 2 })).body).toMatchObject({ captured: 2 });
+  expect((await lane.release(await asHand!.holdId(1))).status).toBe(200);
+});
+
 describe('is refused, with nothing written and nothing moved:', () => {
   let untouched: unknown;
   beforeEach(async () => {

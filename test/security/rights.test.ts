@@ -486,7 +486,7 @@ describe('S10: functions', () => {
     ...['extend_holds', 'grow_holds', 'refund_charge', 'end_hold', 'take_more', 'count_in_limits'],
     ...['live_grants', 'return_slices', 'types_of_holds', 'place_lone_hold', 'end_lone_hold'],
     ...['list_holds', 'quote_holds'],
-    ...['has_another_admin', 'may_administer', 'refusals_for', 'remove_member', 'set_member'],
+    ...['has_another_admin', 'may_administer', 'refusals_for', 'refusals_to_end', 'remove_member', 'set_member'],
     ...['list_holds', 'quote_holds', 'list_usage', 'usage_series', 'apply_retention', 'set_retention'],
     ...['may_administer', 'refusals_for'],
     ...['balance_as_of', 'entries_between', 'seal_ledger', 'settle_due', 'statement_range'],
@@ -499,7 +499,7 @@ describe('S10: functions', () => {
 
   /** Read so often, and so short, that a plan for each call would cost more than the read. */
   const generic = [
-    ...['check_tokens', 'refusals_for'],
+    ...['check_tokens', 'refusals_for', 'refusals_to_end'],
     ...[
       'place_holds',
       'end_holds',

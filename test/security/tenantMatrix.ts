@@ -93,7 +93,9 @@ async function attemptsOn(world: World, operation: Operation, victim: Victim): P
       const attacker = refusal === null && succeedsOnce(operation) ? await richTenant(world) : common;
       const credential = await credentialOf(world, attacker, operation, role);
       const usesUp = refusal === null && operation.method !== 'get';
-      const own = usesUp ? await idsOf(world, attacker, operation, example) : shared;
+      // What a member may end is what he began.
+      const maker = role === 'member' ? { ...attacker, secret: attacker.memberToken } : attacker;
+      const own = usesUp ? await idsOf(world, maker, operation, example) : shared;
       const draft = await attackOn(operation, role, position, own, attacker, victim);
       if (role === 'operator') Object.assign(draft.headers, REASON);
       attempts.push({
