@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ID_PATTERN } from '../domain/ids.ts';
+import { askedInstant } from './askedInstant.ts';
 import { operation } from './operation.ts';
 import { ORGANIZATION_PATH } from './organizations.ts';
 import { pageQuery } from './page.ts';
@@ -33,11 +34,6 @@ export const auditPage = z
   .meta({ id: 'AuditPage' });
 export type AuditPage = z.infer<typeof auditPage>;
 
-const moment = z.iso
-  .datetime({ offset: false, error: 'must be an instant in UTC, for example 2026-01-31T12:00:00Z' })
-  // PostgreSQL knows no year 0.
-  .refine((at) => !at.startsWith('0000'), 'must lie after the year 0');
-
 /** `from` and `to` are instants; `to` itself is left out. A cursor belongs to the list that gave it. */
 export const organizationAuditQuery = z.strictObject({
   ...pageQuery({ most: 200, usual: 50 }),
@@ -49,8 +45,8 @@ export const organizationAuditQuery = z.strictObject({
     .string()
     .regex(/^[a-z][A-Za-z]{0,63}$/, 'must be the id of an operation, for example setMember')
     .optional(),
-  from: moment.optional(),
-  to: moment.optional(),
+  from: askedInstant.optional(),
+  to: askedInstant.optional(),
 });
 export type OrganizationAuditQuery = z.infer<typeof organizationAuditQuery>;
 

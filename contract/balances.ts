@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { askedInstant } from './askedInstant.ts';
 import { operation } from './operation.ts';
 
 export const BALANCES_PATH = '/api/v1/balances';
@@ -8,11 +9,7 @@ const instant = z.iso.datetime({ offset: false });
 
 /** `at`: what the balances were then, ISO 8601 UTC; an instant ahead is refused. */
 export const balanceQuery = z.strictObject({
-  at: z.iso
-    .datetime({ offset: false, error: 'must be an instant in UTC, for example 2026-01-31T12:00:00Z' })
-    // PostgreSQL knows no year 0.
-    .refine((at) => !at.startsWith('0000'), 'must lie after the year 0')
-    .optional(),
+  at: askedInstant.optional(),
 });
 
 /** Tokens with a source that are neither used, held nor gone. */

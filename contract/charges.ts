@@ -38,7 +38,7 @@ export const refundCharge = operation({
   path: `${CHARGES_PATH}/{chargeId}/refund`,
   tag: 'Holds',
   summary: 'Give back a charge, or part of it, to the grants that it burnt',
-  access: { role: 'member', scopes: ['tokens:write'], operators: false },
+  access: { role: 'admin', scopes: ['tokens:write'], operators: false },
   idempotencyKey: 'required',
   body: { schema: refundRequest },
   answers: { 200: { description: 'Given back.', schema: refundedCharge, headers: ['Idempotent-Replayed'] } },

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { KEY_SCOPES } from '../domain/keyScopes.ts';
+import { askedInstant } from './askedInstant.ts';
 import { operation } from './operation.ts';
 import { pageQuery } from './page.ts';
 
@@ -60,7 +61,7 @@ export const keyRequest = z
       .min(1)
       .max(KEY_SCOPES.length)
       .refine((scopes) => new Set(scopes).size === scopes.length, 'must not name a scope twice'),
-    expiresAt: instant.optional(),
+    expiresAt: askedInstant.optional(),
   })
   .meta({ id: 'KeyRequest' });
 export type KeyRequest = z.infer<typeof keyRequest>;

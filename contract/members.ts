@@ -50,11 +50,12 @@ export const setMember = operation({
   path: `${MEMBERS_PATH}/{userId}`,
   tag,
   summary: 'Add a user, or change his role',
-  description: 'A user belongs to one organization. To make the last admin a member takes an operator.',
+  description:
+    'A user belongs to one organization. To make the last admin a member takes an operator. A key makes an admin only if it has every scope and no end.',
   access: mayAdminister,
   body: { schema: memberRequest },
   answers: { 200: { description: 'He is that now.', schema: member } },
-  problems: ['member_elsewhere', 'last_admin', 'app_table_refused'],
+  problems: ['key_below_admin', 'member_elsewhere', 'last_admin', 'app_table_refused'],
   examples: [
     { title: 'Add a member', params: { organizationId: 'acme', userId: 'ann' }, body: { role: 'member' }, status: 200 },
   ],

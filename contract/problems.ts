@@ -61,6 +61,12 @@ export const PROBLEMS = {
     title: 'Only admins may do this',
     detail: 'Ask an admin of your organization, or use an API key that has the scope organization:write.',
   },
+  key_below_admin: {
+    status: 403,
+    title: 'The API key is less than an admin',
+    detail:
+      'To make an admin, use an API key with every scope and without an end, or ask an admin. Nothing was changed.',
+  },
   operators_only: {
     status: 403,
     title: 'Only operators may do this',

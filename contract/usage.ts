@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { FEATURES, TOKEN_TYPES } from '../domain/catalog.ts';
 import { ID_PATTERN } from '../domain/ids.ts';
+import { askedInstant } from './askedInstant.ts';
 import { EXPORT_FORMATS } from './ledger.ts';
 import { operation } from './operation.ts';
 import { pageQuery } from './page.ts';
@@ -12,10 +13,6 @@ export const MOST_BUCKETS = 1_000;
 export const MOST_GROUPS = 50;
 
 const instant = z.iso.datetime({ offset: false });
-const asked = z.iso
-  .datetime({ offset: false, error: 'must be an instant in UTC, for example 2026-01-31T12:00:00Z' })
-  // PostgreSQL knows no year 0.
-  .refine((at) => !at.startsWith('0000'), 'must lie after the year 0');
 
 /**
  * By its place: short names are abbreviations to PostgreSQL, of another meaning than IANA's (CET keeps no summer time there), and
@@ -52,8 +49,8 @@ export const usageQuery = z.strictObject({
   by: z.enum(GROUPINGS).optional(),
   interval: z.enum(USAGE_INTERVALS),
   timeZone: timeZone.optional(),
-  from: asked,
-  to: asked,
+  from: askedInstant,
+  to: askedInstant,
   ...filters,
   format: z.enum(['json', 'csv']).default('json'),
 });
@@ -115,15 +112,15 @@ export type UsagePage = z.infer<typeof usagePage>;
 export const usageLogQuery = z.strictObject({
   ...pageQuery({ most: 1_000, usual: 100 }),
   order: z.enum(['newest', 'oldest']).default('newest'),
-  from: asked.optional(),
-  to: asked.optional(),
+  from: askedInstant.optional(),
+  to: askedInstant.optional(),
   ...filters,
 });
 
 export const usageExportQuery = z.strictObject({
   format: z.enum(EXPORT_FORMATS),
-  from: asked.optional(),
-  to: asked.optional(),
+  from: askedInstant.optional(),
+  to: askedInstant.optional(),
   ...filters,
 });
 

@@ -33,7 +33,13 @@ export async function setMember(
   pool: Pool,
   member: Act & Membership & { userId: string },
 ): Promise<
-  'member_set' | 'not_an_admin' | 'organization_unknown' | 'member_elsewhere' | 'last_admin' | 'app_table_refused'
+  | 'member_set'
+  | 'not_an_admin'
+  | 'organization_unknown'
+  | 'key_below_admin'
+  | 'member_elsewhere'
+  | 'last_admin'
+  | 'app_table_refused'
 > {
   const { organizationId, userId, role, actor, reason, requestId } = member;
   const { rows } = await call(() =>

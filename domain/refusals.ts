@@ -77,6 +77,7 @@ export type GrowthRefusal = (typeof GROWTH_REFUSALS)[number];
 
 export const REFUND_REFUSALS = [
   'not_a_member',
+  'not_an_admin',
   'key_reused',
   'charge_unknown',
   'amount_invalid',

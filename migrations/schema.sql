@@ -3191,6 +3191,11 @@ begin
     v_charge := coalesce(p_amount, v_open);
     if v_charge > v_open then
       v_rule := coalesce((select r.capture_above_hold from tollgate.organization_rules r where r.organization_id = p_organization), 'refuse');
+      -- What is drawn was never held: to a suspended organization that is something new, as a growth is.
+      if v_rule = 'draw' and exists (select from tollgate.balances b
+                                      where b.organization_id = p_organization and b.token_type = v_hold.token_type and b.is_suspended) then
+        v_rule := 'refuse';
+      end if;
       if v_rule = 'cap' then
         v_charge := v_open;
       elsif v_rule = 'draw' then
@@ -5093,6 +5098,9 @@ declare
 begin
   is_repeat := false;
   outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is null and left(p_principal, 5) = 'user:' and not tollgate.may_administer(p_principal, p_organization) then
+    outcome := 'not_an_admin';
+  end if;
   if outcome is not null then
     return next;
     return;
@@ -6000,6 +6008,7 @@ CREATE OR REPLACE FUNCTION tollgate.set_member(p_actor text, p_organization text
  SET enable_seqscan TO 'off'
 AS $function$
 declare
+  c_scopes  constant text[] := '{jobs:read,jobs:write,tokens:read,tokens:write,organization:read,organization:write}';
   v_given   public.user_profiles;
   v_before  record;
   v_table   text;
@@ -6011,10 +6020,18 @@ begin
     return 'not_an_admin';
   elsif not exists (select from public.organizations o where o.id = p_organization) then
     return 'organization_unknown';
+  elsif p_role = 'admin' and left(p_actor, 4) = 'key:' and not exists (
+    select from tollgate.api_keys k where k.id = substr(p_actor, 5) and k.scopes @> c_scopes and k.expires_at is null
+  ) then
+    return 'key_below_admin';
   end if;
   begin
     v_given := jsonb_populate_record(null::public.user_profiles,
                                      jsonb_build_object('id', p_user, 'organization_id', p_organization, 'role', p_role));
+    -- A uuid in another spelling than the table's would be one user here and nobody in the sessions, the limits and the audit log.
+    if v_given.id::text <> p_user then
+      return 'app_table_refused';
+    end if;
     insert into public.user_profiles (id, organization_id, role) values (v_given.id, v_given.organization_id, v_given.role)
     on conflict (id) do nothing;
     v_is_new := found;

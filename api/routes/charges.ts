@@ -19,8 +19,8 @@ import type { ApiEnv } from '../requestContext.ts';
 import { requestHash } from '../requestHash.ts';
 
 /**
- * What was charged, and is given back. Whoever may charge an organization's tokens may give them back to it: they go to the
- * grants that they came from and nowhere else, so nothing is gained by it. Who did, and why, is kept.
+ * What was charged, and is given back, to the grants that it came from: by a key that may charge, as the app's own server has it, and by
+ * admins. Not by members, who would have work delivered for nothing. Who did, and why, is kept.
  */
 export function chargeRoutes(authentication: Authentication) {
   const { pool } = authentication;
@@ -60,6 +60,8 @@ export function chargeRoutes(authentication: Authentication) {
       }
       case 'not_a_member':
         return problemReply(c, 'not_your_organization');
+      case 'not_an_admin':
+        return problemReply(c, 'admins_only');
       case 'key_reused':
         return problemReply(c, 'idempotency_key_reused');
       case 'charge_unknown':

@@ -60,6 +60,7 @@ export function memberRoutes(authentication: Authentication) {
         return problemReply(c, lostRight(c));
       case 'organization_unknown':
         return problemReply(c, 'organization_not_found');
+      case 'key_below_admin':
       case 'member_elsewhere':
       case 'last_admin':
       case 'app_table_refused':

@@ -93,6 +93,11 @@ begin
     v_charge := coalesce(p_amount, v_open);
     if v_charge > v_open then
       v_rule := coalesce((select r.capture_above_hold from tollgate.organization_rules r where r.organization_id = p_organization), 'refuse');
+      -- What is drawn was never held: to a suspended organization that is something new, as a growth is.
+      if v_rule = 'draw' and exists (select from tollgate.balances b
+                                      where b.organization_id = p_organization and b.token_type = v_hold.token_type and b.is_suspended) then
+        v_rule := 'refuse';
+      end if;
       if v_rule = 'cap' then
         v_charge := v_open;
       elsif v_rule = 'draw' then

@@ -1,5 +1,6 @@
 -- Gives back a charge, or part of it, to the grants that it burnt, last burnt first. p_amount null: all that is left of it.
--- Outcomes: refunded · not_a_member · key_reused · charge_unknown · amount_invalid · amount_above_charge. A charge that was given
+-- A user must be an admin: any member could else have work delivered, give its charge back to his organization, and have more.
+-- Outcomes: refunded · not_a_member · not_an_admin · key_reused · charge_unknown · amount_invalid · amount_above_charge. A charge that was given
 -- back whole already answers 'refunded' with is_repeat to whoever asks for all of it again. A refusal leaves no trace: the
 -- key stays free.
 -- Locks: the idempotency record, then the balance.
@@ -32,6 +33,9 @@ declare
 begin
   is_repeat := false;
   outcome := (tollgate.refusals_for(array[p_principal], array[p_organization]))[1];
+  if outcome is null and left(p_principal, 5) = 'user:' and not tollgate.may_administer(p_principal, p_organization) then
+    outcome := 'not_an_admin';
+  end if;
   if outcome is not null then
     return next;
     return;

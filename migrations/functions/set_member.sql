@@ -1,5 +1,7 @@
 -- Adds a user to an organization as 'member' or 'admin', or changes what he is there.
--- Outcomes: member_set · not_an_admin · organization_unknown · member_elsewhere (a user belongs to one organization; which other
+-- A key makes an admin only if it could do all that he may, with every scope and without an end: else whoever has
+-- organization:write alone could take any scope, and for good, by making himself an admin.
+-- Outcomes: member_set · not_an_admin · organization_unknown · key_below_admin · member_elsewhere (a user belongs to one organization; which other
 -- is not told) · last_admin (it would leave none; an operator may) · app_table_refused (the app's own table asks for more than an
 -- id, an organization and a role).
 -- Locks: the organization, under which its admins are counted and the actor's own right is asked for, then the profile.
@@ -13,6 +15,7 @@ create or replace function tollgate.set_member(
   set enable_seqscan = off
 as $$
 declare
+  c_scopes  constant text[] := '{jobs:read,jobs:write,tokens:read,tokens:write,organization:read,organization:write}';
   v_given   public.user_profiles;
   v_before  record;
   v_table   text;
@@ -24,10 +27,18 @@ begin
     return 'not_an_admin';
   elsif not exists (select from public.organizations o where o.id = p_organization) then
     return 'organization_unknown';
+  elsif p_role = 'admin' and left(p_actor, 4) = 'key:' and not exists (
+    select from tollgate.api_keys k where k.id = substr(p_actor, 5) and k.scopes @> c_scopes and k.expires_at is null
+  ) then
+    return 'key_below_admin';
   end if;
   begin
     v_given := jsonb_populate_record(null::public.user_profiles,
                                      jsonb_build_object('id', p_user, 'organization_id', p_organization, 'role', p_role));
+    -- A uuid in another spelling than the table's would be one user here and nobody in the sessions, the limits and the audit log.
+    if v_given.id::text <> p_user then
+      return 'app_table_refused';
+    end if;
     insert into public.user_profiles (id, organization_id, role) values (v_given.id, v_given.organization_id, v_given.role)
     on conflict (id) do nothing;
     v_is_new := found;

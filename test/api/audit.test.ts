@@ -164,6 +164,7 @@ describe('a list of acts', () => {
       'act=1',
       'from=yesterday',
       'to=0000-01-01T00:00:00Z',
+      `from=2026-01-01T00:00:00.${'1'.repeat(300)}Z`,
       'limit=201',
       'who=x',
       'cursor=x',

@@ -5,17 +5,19 @@ import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { balanceOf, createOrganization, type TestOrganization } from '../support/organization.ts';
 import { type HoldLane, holdLaneOf, NO_AMOUNTS } from './holdLane.ts';
-import { expectProblem, runToTheEnd, startTestApi, type TestApi, traces } from './testApi.ts';
+import { addProfile, type People, startPeople } from './people.ts';
+import { expectProblem, GOAL, runToTheEnd, startTestApi, type TestApi, traces } from './testApi.ts';
 
 let database: TestDatabase;
 let api: TestApi;
+let people: People;
 let organization: TestOrganization;
 let lane: HoldLane;
 /** Of 8 lead tokens. */
 let charge: string;
 beforeAll(async () => {
-  database = await freshDatabase();
-  api = await startTestApi(database);
+  [database, people] = await Promise.all([freshDatabase(), startPeople()]);
+  api = await startTestApi(database, { sessions: people.sessions });
 });
 beforeEach(async () => {
   organization = await createOrganization(database.superuser);
@@ -26,6 +28,7 @@ beforeEach(async () => {
 afterEach(() => expectInvariants(database.superuser));
 afterAll(async () => {
   await api.close();
+  await people.stop();
   await database.drop();
 });
 
@@ -98,6 +101,27 @@ describe('a refund', () => {
       headers: { 'Idempotency-Key': 'k' },
     });
     expect(reply.body.refunded).toBe(8);
+  });
+
+  test('is an admin’s, of users: a member keeps no result whose charge he has given back', async () => {
+    const { organizationId } = organization;
+    const refundAs = async (user: string, chargeId: string) =>
+      api.call(`/api/v1/charges/${chargeId}/refund`, {
+        key: await people.signIn(user),
+        json: { reason: 'read it, thanks' },
+        headers: { 'Idempotency-Key': `by ${user}` },
+      });
+    const [hand, boss] = [`hand-${organizationId}`, `boss-${organizationId}`];
+    await addProfile(database, hand, organizationId, 'member');
+    await addProfile(database, boss, organizationId, 'admin');
+    const { body: job } = await api.call('/api/v1/jobs', {
+      ...{ key: await people.signIn(hand), json: GOAL, headers: { 'Idempotency-Key': 'goal' } },
+    });
+    await runToTheEnd(database, organizationId, job.id);
+    const before = await traces(database, organizationId);
+    for (const chargeId of [charge, `${job.id}.1`]) expectProblem(await refundAs(hand, chargeId), 'admins_only');
+    expect(await traces(database, organizationId)).toEqual(before);
+    expect((await refundAs(boss, `${job.id}.1`)).body).toMatchObject({ refunded: 3 });
   });
 });
 

@@ -139,6 +139,9 @@ describe('making a key', () => {
     { name: 'x', scopes: ['tokens:read', 'tokens:read'] },
     { name: 'x', scopes: ['everything'] },
     { name: 'x', scopes: ['tokens:read'], expiresAt: 'tomorrow' },
+    { name: 'x', scopes: ['tokens:read'], expiresAt: '0000-01-01T00:00:00Z' },
+    { name: 'x', scopes: ['tokens:read'], expiresAt: '9999-12-31T23:59:59.9999999Z' },
+    { name: 'x', scopes: ['tokens:read'], expiresAt: `2099-01-01T00:00:00.${'1'.repeat(300)}Z` },
     { name: 'x', scopes: ['tokens:read'], secret: 'mine' },
   ])('refuses %j', async (json) => {
     expectProblem(await create(json), 'invalid_request');

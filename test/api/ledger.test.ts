@@ -207,6 +207,7 @@ describe('what cannot be asked', () => {
     ['/api/v1/balances?at=yesterday', 'at'],
     ['/api/v1/balances?at=2026-02-30T00:00:00Z', 'at'],
     ['/api/v1/balances?at=0000-01-01T00:00:00Z', 'at'],
+    [`/api/v1/balances?at=2026-01-01T00:00:00.${'1'.repeat(300)}Z`, 'at'],
     ['/api/v1/balances?at=9999-01-01T00:00:00Z', 'at'],
     ['/api/v1/balances?when=now', 'when'],
   ])('%s is refused with the field %s', async (path, field) => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { memberList, member as memberSchema } from '../../contract/members.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
+import { KEY_SCOPES } from '../../domain/keyScopes.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
 import { addProfile, type People, startOperator, startPeople } from './people.ts';
@@ -103,6 +104,29 @@ describe('PUT and DELETE …/members/{userId}', () => {
       { actor: organization.principal, reason: null },
       { actor: operator.actor, reason: 'ticket 7' },
     ]);
+  });
+
+  test('a key makes an admin only with every scope and no end: else it could take scopes, or outlive itself, through him', async () => {
+    const { organizationId } = organization;
+    const lesser = await Promise.all(
+      KEY_SCOPES.filter((scope) => scope !== 'organization:write').map((lacking) =>
+        createApiKey(database.superuser, {
+          ...{ organizationId, name: `all but ${lacking}` },
+          scopes: KEY_SCOPES.filter((scope) => scope !== lacking),
+        }),
+      ),
+    );
+    const made = await api.call(`/api/v1/organizations/${organizationId}/keys`, {
+      key: organization.secret,
+      json: { name: 'ends', scopes: KEY_SCOPES, expiresAt: new Date(Date.now() + 3_600_000).toISOString() },
+    });
+    for (const { secret } of [...lesser, { secret: made.body.secret }]) {
+      expectProblem(await put(secret, hand, 'admin'), 'key_below_admin');
+      expectProblem(await put(secret, randomUUID(), 'admin'), 'key_below_admin');
+      expect((await put(secret, hand, 'member')).status).toBe(200);
+    }
+    expect(await everybody()).toEqual({ [boss]: 'admin', [hand]: 'member' });
+    expect((await put(organization.secret, hand, 'admin')).status).toBe(200);
   });
 
   test('SQL itself refuses whoever does not administer, whatever the API let through', async () => {

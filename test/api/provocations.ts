@@ -75,6 +75,8 @@ const EVERYWHERE: Partial<Record<ProblemCode, Provocation>> = {
     const others = KEY_SCOPES.filter((scope) => !has.includes(scope));
     return ask({ credential: await world.keyOf(tenant, others) });
   },
+  key_below_admin: async ({ ask, world, tenant }) =>
+    ask({ credential: await world.keyOf(tenant, ['organization:write']), draft: { body: { role: 'admin' } } }),
   admins_only: ({ ask, tenant }) => ask({ credential: tenant.memberToken }),
   operators_only: ({ ask, tenant }) => ask({ credential: tenant.secret }),
   operator_reason_missing: ({ ask, world, draft }) => {

@@ -329,6 +329,8 @@ describe('a series of usage', () => {
     ['interval=day&from=2025-01-02T00:00:00Z&to=2025-01-02T00:00:00Z', 'to', /after from/],
     ['interval=week&from=2025-01-01T00:00:00Z&to=2025-01-02T00:00:00Z', 'interval', /./],
     ['interval=day&from=0000-01-01T00:00:00Z&to=2025-01-02T00:00:00Z', 'from', /year 0/],
+    [`interval=day&from=2025-01-01T00:00:00.${'1'.repeat(300)}Z&to=2025-01-02T00:00:00Z`, 'from', /nine digits/],
+    ['interval=day&from=2025-01-01T00:00:00Z&to=9999-12-31T23:59:59.9999995Z', 'to', /year 10000/],
     ['interval=day&from=yesterday&to=2025-01-02T00:00:00Z', 'from', /instant in UTC/],
     ['interval=day&to=2025-01-02T00:00:00Z', 'from', /./],
     ...ZONELESS.map((zone): [string, string, RegExp] => [`${A_DAY}&timeZone=${zone}`, 'timeZone', /IANA/]),

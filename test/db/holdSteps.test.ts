@@ -506,8 +506,14 @@ describe('refusals, in their order', () => {
     await holder.hold('open', 2);
     await holder.refund('h.1', 1, 'taken');
     const nobody = holderOf(database.api, { ...organization, principal: 'user:nobody' });
+    const memberId = `member-of-${organization.organizationId}`;
+    await database.superuser.query('insert into user_profiles (id, organization_id) values ($1, $2)', [
+      ...[memberId, organization.organizationId],
+    ]);
+    const member = holderOf(database.api, { ...organization, principal: `user:${memberId}` });
     const outcomes = [
       await nobody.refund('h.1', 1),
+      await member.refund('h.1', 1),
       await holder.refund('h.1', 0, 'taken'),
       await holder.refund('h.2', 0, 'k'),
       await holder.refund('h.1', 0, 'k'),

@@ -128,6 +128,22 @@ describe('a suspended organization', () => {
     expect(await leads()).toEqual({ available: 43, held: 5, owed: 0 });
   });
 
+  it('S9: draws nothing beyond what it holds, whatever its own rule says: a capture above is refused, and one within is not', async () => {
+    await database.superuser.query(`select tollgate.set_capture_rule($1, 'draw')`, [organizationId]);
+    await holder.hold('first', 5);
+    await holder.hold('open', 5);
+    const drawn = await holder.capture('first', 7);
+    expect(drawn).toMatchObject({ outcome: 'captured', captured: 7 });
+    await operator.suspend(organizationId);
+    expect(await holder.capture('first', 7)).toMatchObject({ outcome: 'captured', captured: 7, isRepeat: true });
+    expect(await holder.capture('open', 6)).toMatchObject({ outcome: 'amount_above_hold' });
+    expect(await holder.capture('open', 6, { key: 'a', isLast: false })).toMatchObject({
+      outcome: 'amount_above_hold',
+    });
+    expect(await holder.capture('open', 5)).toMatchObject({ outcome: 'captured', captured: 5 });
+    expect(await leads()).toEqual({ available: 38, held: 0, owed: 0 });
+  });
+
   it('keeps its months: the allowance of the next one is there when it is served again', async () => {
     await holder.hold('spent', 50);
     await holder.capture('spent');

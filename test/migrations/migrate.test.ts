@@ -265,6 +265,9 @@ describe('on a Supabase project', () => {
     // She is in no table of users; and what is no uuid is nobody there.
     expect(await set('0b9619ff-8b86-4d01-b42d-00cf4fc964ff', 'member')).toBe('app_table_refused');
     expect(await set('carl', 'member')).toBe('app_table_refused');
+    // Sessions name users as the table writes them: another spelling of a uuid would be nobody's.
+    for (const spelling of [BOB.toUpperCase(), BOB.replaceAll('-', '')])
+      expect(await set(spelling, 'member')).toBe('app_table_refused');
     const profiles = 'select id, organization_id, role, theme from user_profiles order by theme';
     expect(await query(profiles)).toEqual([
       { id: ANN, organization_id: 'ann-org', role: 'admin', theme: 'dark' },
