@@ -9,7 +9,8 @@ export default defineConfig({
     pool: 'forks',
     // One more than the two cores that this is measured on: many tests wait for processes that were killed.
     maxWorkers: 3,
-    testTimeout: 20_000,
+    // Of what hangs, not of what is slow: the machine may be busy.
+    testTimeout: 45_000,
     hookTimeout: 60_000,
     teardownTimeout: 60_000,
   },

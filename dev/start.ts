@@ -65,6 +65,11 @@ function welcome({ urls, developmentKey, operatorCredential, organizationId }: S
     ['Development key', key],
     ['Operator', operatorCredential ?? undefined],
   ].filter((row): row is [string, string] => row[1] !== undefined);
+  const variables = [
+    ['TOLLGATE_URL', urls.api],
+    ['TOLLGATE_KEY', key],
+    ['OPERATOR', operatorCredential],
+  ].filter(([, value]) => value);
   return [
     '',
     ...rows.map(([name, value]) => `  ${name.padEnd(21)} ${value}`),
@@ -87,6 +92,10 @@ function welcome({ urls, developmentKey, operatorCredential, organizationId }: S
           '',
         ]
       : []),
+    'For the lines of README.md and docs/guides/, in the shell that is to run them:',
+    '',
+    `  export ${variables.map(([name, value]) => `${name}='${value}'`).join(' ')}`,
+    '',
     'Ctrl-C stops it.',
   ].join('\n');
 }

@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createdKey, keyList, key as keySchema, rotatedKey } from '../../contract/keys.ts';
 import { createApiKey } from '../../db/apiKeys.ts';
@@ -66,6 +69,24 @@ const shapeOf = ({ status, headers, body }: Reply) => ({
 });
 
 describe('making a key', () => {
+  it('the line of docs/guides/KEYS.md makes one, and its examples of a limit and of settings are taken', async () => {
+    const guide = await readFile(new URL('../../docs/guides/KEYS.md', import.meta.url), 'utf8');
+    const [[, line]] = [...guide.matchAll(/```sh\n(.*?)```/gs)] as [RegExpMatchArray];
+    const { stdout } = await promisify(execFile)('sh', ['-euc', line!], {
+      env: {
+        ...process.env,
+        ...{ TOLLGATE_URL: api.url, TOLLGATE_KEY: organization.secret, ORGANIZATION_ID: organization.organizationId },
+      },
+    });
+    const { id } = createdKey.parse(JSON.parse(stdout));
+    const example = (path: string) =>
+      JSON.parse(new RegExp(`…/${path}\` \`(\\{.*?\\})\``).exec(guide)![1]!.replace('key:ID', `key:${id}`));
+    const root = `/api/v1/organizations/${organization.organizationId}`;
+    expect(await ask(`${root}/limits`, { method: 'PUT', json: example('limits') })).toMatchObject({ status: 200 });
+    const settings = await ask(`${root}/settings`, { method: 'PATCH', json: example('settings') });
+    expect(settings).toMatchObject({ status: 200, body: { captureAboveHold: 'draw' } });
+  });
+
   it('answers its secret this once; it works for its scopes and no others', async () => {
     const reply = await create({ name: 'shop', scopes: ['tokens:read'] });
     expect(reply.status).toBe(201);

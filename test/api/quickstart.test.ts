@@ -31,10 +31,10 @@ test('the quickstart does what the README says, from the first key to the usage 
   const lines = blocksOf('sh')
     .join('')
     .replaceAll(/^curl/gm, 'echo; curl')
-    .replace('node examples', 'echo; "$NODE" examples');
+    .replace('npx node examples', 'echo; npx node examples');
   const { stdout } = await promisify(execFile)('sh', ['-euc', lines], {
     cwd: PROJECT,
-    env: { ...process.env, NODE: process.execPath, TOLLGATE_URL: api.url, OPERATOR: credential },
+    env: { ...process.env, TOLLGATE_URL: api.url, OPERATOR: credential },
   });
 
   const [organization, check, deduction, leads, goal, stats, heading, ...usage] = stdout

@@ -354,8 +354,8 @@ describe('C4: a connection that is lost', () => {
 
   it('no connection is free in time: nothing was sent, so nothing is in doubt', async () => {
     const pool = createPool({ url: database.apiUrl, applicationName: 'full', maxConnections: 1 });
-    pool.options.connectionTimeoutMillis = 50;
     const taken = await pool.connect();
+    pool.options.connectionTimeoutMillis = 50;
     const row = { ...organization, holdId: 'unsent', feature: 'generate_leads', amount: 1, lifetimeMs: 1_000 } as const;
     await expect(holdTokens(pool, [row])).rejects.toMatchObject({ name: 'DatabaseFault', isInDoubt: false });
     await expect(readAs(pool, [organization.organizationId], async () => 0)).rejects.toMatchObject({

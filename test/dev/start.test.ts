@@ -20,6 +20,9 @@ test('npm start says what to try, a second one in the folder is told of it, and 
   expect(output()).toMatch(/Development key +tg_live_/);
   expect(output()).toMatch(/Operator +tg_op_/);
   expect(output()).toContain(`curl -s '${urls.api}/api/v1/jobs`);
+  const key = /Development key +(\S+)/.exec(output())![1];
+  const operator = /Operator +(\S+)/.exec(output())![1];
+  expect(output()).toContain(`export TOLLGATE_URL='${urls.api}' TOLLGATE_KEY='${key}' OPERATOR='${operator}'`);
 
   const parts = childrenOf(pid);
   expect(parts).toHaveLength(6);

@@ -5,7 +5,7 @@ const POLL_MS = 25;
 /** Waits for an effect: asks until the answer is truthy, and answers it. Fails after `patienceMs`. */
 export async function until<T>(
   ask: () => T | Promise<T>,
-  patienceMs = 15_000,
+  patienceMs = 30_000,
 ): Promise<Exclude<T, undefined | null | false>> {
   const giveUpAt = Date.now() + patienceMs;
   for (;;) {
