@@ -1711,9 +1711,8 @@ begin
     if v_of.prompt_days is not null then
       update tollgate.jobs j
          set input = null, input_erased_at = v_now
-       where j.organization_id = v_of.id
-         and j.id = any (array(
-           select d.id
+       where j.ctid = any (array(
+           select d.ctid
              from tollgate.jobs d
             where d.organization_id = v_of.id and d.ended_at is not null and d.input_erased_at is null
               and d.ended_at < v_now - make_interval(hours => 24 * v_of.prompt_days)
@@ -1727,9 +1726,8 @@ begin
     if v_of.result_days is not null then
       update tollgate.jobs j
          set result = null, result_erased_at = v_now
-       where j.organization_id = v_of.id
-         and j.id = any (array(
-           select d.id
+       where j.ctid = any (array(
+           select d.ctid
              from tollgate.jobs d
             where d.organization_id = v_of.id and d.state = 'charged' and d.result_erased_at is null
               and d.ended_at < v_now - make_interval(hours => 24 * v_of.result_days)
@@ -1741,9 +1739,8 @@ begin
     end if;
 
     delete from tollgate.idempotency_records r
-     where r.organization_id = v_of.id
-       and r.key = any (array(
-         select d.key
+     where r.ctid = any (array(
+         select d.ctid
            from tollgate.idempotency_records d
           where d.organization_id || '/' = v_of.id || '/' and d.created_at < v_now - make_interval(hours => 24 * v_of.idempotency_days)
             and not exists (select from tollgate.jobs j where j.organization_id = v_of.id and j.id = d.job_id and j.ended_at is null)

@@ -7,7 +7,8 @@
 -- new again. Days are 24 hours, whatever the session's zone does in a night.
 --
 -- Locks: jobs and records, skipping those that somebody else holds, so it waits for nobody and nobody deadlocks with it; what it
--- skipped is found by the next run. A second run finds nothing: what is erased has left the indexes that it reads.
+-- skipped is found by the next run. Rows that are locked stay where they are, so their places (ctid) name them: by their keys PostgreSQL 15
+-- would walk all that the organization keeps. A second run finds nothing: what is erased has left the indexes that it reads.
 create or replace function tollgate.apply_retention(p_after text, p_limit integer)
   returns table (next_organization text, is_last boolean, organizations integer, inputs integer, results integer, records integer)
   language plpgsql volatile security definer
@@ -35,9 +36,8 @@ begin
     if v_of.prompt_days is not null then
       update tollgate.jobs j
          set input = null, input_erased_at = v_now
-       where j.organization_id = v_of.id
-         and j.id = any (array(
-           select d.id
+       where j.ctid = any (array(
+           select d.ctid
              from tollgate.jobs d
             where d.organization_id = v_of.id and d.ended_at is not null and d.input_erased_at is null
               and d.ended_at < v_now - make_interval(hours => 24 * v_of.prompt_days)
@@ -51,9 +51,8 @@ begin
     if v_of.result_days is not null then
       update tollgate.jobs j
          set result = null, result_erased_at = v_now
-       where j.organization_id = v_of.id
-         and j.id = any (array(
-           select d.id
+       where j.ctid = any (array(
+           select d.ctid
              from tollgate.jobs d
             where d.organization_id = v_of.id and d.state = 'charged' and d.result_erased_at is null
               and d.ended_at < v_now - make_interval(hours => 24 * v_of.result_days)
@@ -65,9 +64,8 @@ begin
     end if;
 
     delete from tollgate.idempotency_records r
-     where r.organization_id = v_of.id
-       and r.key = any (array(
-         select d.key
+     where r.ctid = any (array(
+         select d.ctid
            from tollgate.idempotency_records d
           where d.organization_id || '/' = v_of.id || '/' and d.created_at < v_now - make_interval(hours => 24 * v_of.idempotency_days)
             and not exists (select from tollgate.jobs j where j.organization_id = v_of.id and j.id = d.job_id and j.ended_at is null)
