@@ -5,6 +5,7 @@ import { createApiKey } from '../../db/apiKeys.ts';
 import { KEY_SCOPES } from '../../domain/keyScopes.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { createOrganization, type TestOrganization } from '../support/organization.ts';
+import { until } from '../support/until.ts';
 import { addProfile, type People, startOperator, startPeople } from './people.ts';
 import { expectProblem, type Reply, startTestApi, type TestApi } from './testApi.ts';
 
@@ -210,6 +211,26 @@ describe('the last admin', () => {
     expect(statuses(replies)).toEqual({ ok: 20, last_admin: 1 });
     expect(Object.values(await everybody()).filter((role) => role === 'admin')).toHaveLength(1);
     expect(await acts()).toHaveLength(20);
+  });
+
+  test('stays, of two who are demoted at the same moment', async () => {
+    const second = `second-${organization.organizationId}`;
+    await addProfile(database, second, organization.organizationId, 'admin');
+    // Both stand behind their decision, or one of them before it, until the audit log can be written again.
+    const gate = await database.superuser.connect();
+    await gate.query('begin; lock table tollgate.audit_log in share row exclusive mode');
+    const replies = Promise.all([boss, second].map((admin) => put(organization.secret, admin, 'member')));
+    await until(async () => {
+      const { rows } = await database.superuser.query(
+        `select count(*)::int as standing from pg_stat_activity a
+          where a.datname = current_database() and a.wait_event_type = 'Lock' and a.query like '%set_member%'`,
+      );
+      return rows[0].standing === 2;
+    });
+    await gate.query('commit');
+    gate.release();
+    expect(statuses(await replies)).toEqual({ ok: 1, last_admin: 1 });
+    expect(Object.values(await everybody()).filter((role) => role === 'admin')).toHaveLength(1);
   });
 
   test('stays, of 20 admins who remove each other at once: who is out acts no more', async () => {

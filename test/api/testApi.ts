@@ -1,3 +1,4 @@
+import { AssertionError } from 'node:assert';
 import { type KeyObject, randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
 import { Hono } from 'hono';
@@ -170,11 +171,14 @@ export async function runToTheEnd(database: TestDatabase, organizationId: string
 
 /** Checks that a reply is this problem, in the form of the catalogue, and answers its body. */
 export function expectProblem(reply: Reply, code: ProblemCode) {
-  const body = problemSchema.parse(reply.body);
+  const { data: body, error } = problemSchema.safeParse(reply.body);
+  if (error) throw new AssertionError({ message: `expected ${code}, got ${reply.status}: ${reply.text}` });
   const seen = { status: reply.status, code: body.code, type: reply.headers.get('content-type') };
   const wanted = { status: PROBLEMS[code].status, code, type: 'application/problem+json' };
   if (JSON.stringify(seen) !== JSON.stringify(wanted)) {
-    throw new Error(`expected ${JSON.stringify(wanted)}, got ${reply.status}: ${reply.text}`);
+    throw new AssertionError({
+      message: `expected ${JSON.stringify(wanted)}, got ${reply.status}: ${reply.text}`,
+    });
   }
   if (reply.headers.get('x-request-id') !== body.requestId)
     throw new Error('the request id is not the one of the header');

@@ -18,7 +18,7 @@ export const PLANTS_IN_ADMINISTERING: Plant[] = [
     find: LOCK,
     replace: '',
     caughtBy: 'test/api/members.test.ts',
-    test: 'of 20 admins',
+    test: 'of two who are demoted',
   },
   {
     bug: 'a user of another organization is taken from it',
