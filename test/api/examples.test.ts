@@ -8,7 +8,7 @@ import { freePort } from '../../dev/ports.ts';
 import { freshDatabase, type TestDatabase } from '../support/database.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { APP_RULES, type Conditions, OTHER_ANSWERS, provocationOf, type Scene, sceneOf } from './provocations.ts';
-import { expectProblem, type Reply, startTestApi } from './testApi.ts';
+import { expectProblem, type Reply, startTestApi, traces } from './testApi.ts';
 import { startWorld, type World } from './world.ts';
 
 let world: World;
@@ -98,6 +98,29 @@ describe('every other answer that is documented occurs', () => {
   });
 });
 
+describe('R4: a hundred at once under one key are answered alike, and have the effect of one', () => {
+  const keyed = OPERATIONS.filter(({ idempotencyKey }) => idempotencyKey !== undefined);
+  test.each(keyed)('$id; R5: of another organization the same key is another', async (operation) => {
+    const example = operation.examples.findLast(({ body }) => !Array.isArray(body))!;
+    const [scene, other] = [
+      await sceneOf(world, apis, operation, example),
+      await sceneOf(world, apis, operation, example),
+    ];
+    const replies = await Promise.all(Array.from({ length: 100 }, () => scene.ask()));
+    const [first] = replies;
+    expect(first!.status, first!.text).toBe(example.status);
+    expect(new Set(replies.map(({ status, text }) => `${status} ${text}`)).size).toBe(1);
+    expect(replies.filter(({ headers }) => !headers.has('idempotent-replayed')).length).toBeLessThanOrEqual(1);
+
+    // Of what makes an organization the key is the operator's.
+    if (operation.access === 'operators' && !operation.path.includes('{organizationId}')) return;
+    const { 'Idempotency-Key': key } = scene.draft.headers;
+    const elsewhere = await other.ask({ draft: { headers: { ...other.draft.headers, 'Idempotency-Key': key! } } });
+    expect([elsewhere.status, elsewhere.headers.has('idempotent-replayed')]).toEqual([example.status, false]);
+    expect(await marksOf(scene)).toEqual(await marksOf(other));
+  });
+});
+
 test('nothing was answered to all of these that is not documented, and everything else was', () => {
   const documented = OPERATIONS.map((operation) => [
     operation.id,
@@ -112,6 +135,12 @@ const MATTERS: readonly ProblemCode[] = [
   ...(['organization_suspended', 'tokens_insufficient', 'feature_not_available', 'limit_reached'] as const),
   ...(['too_many_holds', 'too_many_jobs', 'too_many_limits'] as const),
 ];
+
+/** How much an organization has, and has written: equal for two that did the same. */
+async function marksOf({ world: { database }, tenant }: Scene) {
+  const { outbox: _, ...marks } = await traces(database, tenant.organizationId);
+  return marks;
+}
 
 function noted(operation: Operation, reply: Reply): Reply {
   const codes = answered.get(operation.id) ?? new Set();
