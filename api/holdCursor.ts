@@ -1,6 +1,6 @@
 import type { HoldPosition } from '../db/holdReads.ts';
 import { HOLD_ID_PATTERN } from '../domain/ids.ts';
-import { type ListOf, readCursor, writeCursor } from './listCursor.ts';
+import { isInstant, type ListOf, readCursor, writeCursor } from './listCursor.ts';
 
 export function writeHoldCursor(list: ListOf, { expiresAt, id }: HoldPosition): string {
   return writeCursor(list, [expiresAt, id]);
@@ -9,9 +9,6 @@ export function writeHoldCursor(list: ListOf, { expiresAt, id }: HoldPosition): 
 /** Null for what is not a cursor of this list. */
 export function readHoldCursor(list: ListOf, cursor: string): HoldPosition | null {
   const [expiresAt = '', id = ''] = readCursor(list, cursor, 2) ?? [];
-  const isPosition =
-    INSTANT.test(expiresAt) && !Number.isNaN(Date.parse(expiresAt)) && (id === '' || HOLD_ID_PATTERN.test(id));
+  const isPosition = isInstant(expiresAt) && (id === '' || HOLD_ID_PATTERN.test(id));
   return isPosition ? { expiresAt, id } : null;
 }
-
-const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;

@@ -21,6 +21,21 @@ export function readCursor(list: ListOf, cursor: string, parts: number): string[
   return position.length === parts && read[parts] === digest(list, position) ? position : null;
 }
 
+/** Of an instant that a position holds, with its microseconds, as the database writes it. */
+export function isInstant(text: string): boolean {
+  return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/.test(text) && !Number.isNaN(Date.parse(text));
+}
+
+/** A page of rows, of which one more than asked for was read: whether it is there tells whether there is a next page. */
+export function pageOf<Row>(
+  found: readonly Row[],
+  limit: number,
+  cursorOf: (last: Row) => string,
+): { page: Row[]; nextCursor: string | null } {
+  const page = found.slice(0, limit);
+  return { page, nextCursor: found.length > limit ? cursorOf(page.at(-1)!) : null };
+}
+
 /** The answer to a cursor that is none of this list. */
 export function refuseCursor(c: ApiContext): Response {
   return problemReply(c, 'invalid_request', {

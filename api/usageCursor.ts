@@ -1,4 +1,4 @@
-import { type ListOf, readCursor, writeCursor } from './listCursor.ts';
+import { isInstant, type ListOf, readCursor, writeCursor } from './listCursor.ts';
 
 /** Where a page of the usage log ended: `at` with its microseconds. */
 export interface UsagePosition {
@@ -13,8 +13,6 @@ export function writeUsageCursor(list: ListOf, { at, id }: UsagePosition): strin
 /** Null for what is not a cursor of this list. */
 export function readUsageCursor(list: ListOf, cursor: string): UsagePosition | null {
   const [at = '', id = ''] = readCursor(list, cursor, 2) ?? [];
-  const isPosition = INSTANT.test(at) && !Number.isNaN(Date.parse(at)) && /^[1-9]\d{0,15}$/.test(id);
+  const isPosition = isInstant(at) && /^[1-9]\d{0,15}$/.test(id);
   return isPosition ? { at, id: Number(id) } : null;
 }
-
-const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;

@@ -1378,7 +1378,7 @@ AS $function$
 #variable_conflict use_column
 begin
   is_repeat := false;
-  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+  if not tollgate.is_operator(p_actor) then
     outcome := 'not_an_operator';
     return next;
     return;
@@ -2800,7 +2800,7 @@ declare
   v_table  text;
 begin
   is_repeat := false;
-  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+  if not tollgate.is_operator(p_actor) then
     outcome := 'not_an_operator';
     return next;
     return;
@@ -3936,7 +3936,7 @@ AS $function$
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
     left join tollgate.suspensions s on s.organization_id = o.id
-   where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
+   where tollgate.is_operator(p_actor)
      and (p_after is null or o.id > p_after)
      and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)
    order by o.id
@@ -5021,7 +5021,7 @@ CREATE OR REPLACE FUNCTION tollgate.record_act(p_actor text, p_organization text
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+  if not tollgate.is_operator(p_actor) then
     return 'not_an_operator';
   elsif p_organization is not null and not exists (select from public.organizations o where o.id = p_organization) then
     return 'organization_unknown';
@@ -5675,7 +5675,7 @@ declare
 begin
   is_repeat := false;
   outcome := case
-    when left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then 'not_an_operator'
+    when not tollgate.is_operator(p_actor) then 'not_an_operator'
     when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
   end;
   if outcome is not null then

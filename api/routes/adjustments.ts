@@ -10,7 +10,7 @@ import {
 import { adjustBalance, listAdjustments, reverseAdjustment } from '../../db/adjustments.ts';
 import { actOf } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
+import { pageOf, readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
@@ -97,13 +97,12 @@ export function adjustmentRoutes(authentication: Authentication) {
     const [last = ''] = cursor === undefined ? [] : (readCursor(list, cursor, 1) ?? []);
     if (cursor !== undefined && !NUMBER_PATTERN.test(last)) return refuseCursor(c);
 
-    // One more than asked for tells whether there is a next page.
     const before = last === '' ? null : Number(last);
     const found = await listAdjustments(pool, organizationId, { before, limit: limit + 1 });
-    const page = found.slice(0, limit);
+    const { page, nextCursor } = pageOf(found, limit, ({ id }) => writeCursor(list, [`${id}`]));
     return c.json({
       adjustments: page.map(({ reversedBy, ...made }) => ({ ...writeAdjustment(organizationId, made), reversedBy })),
-      nextCursor: found.length > limit ? writeCursor(list, [`${page.at(-1)!.id}`]) : null,
+      nextCursor,
     });
   });
 

@@ -9,7 +9,7 @@ import {
 import { type AuditEntry, type AuditFilter, actsOnOrganization, listActs } from '../../db/auditLog.ts';
 import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { type ListOf, readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
+import { type ListOf, pageOf, readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
@@ -24,7 +24,7 @@ export function auditRoutes(authentication: Authentication) {
     const query = auditQuery.safeParse(queryOf(c));
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const organizationId = query.data.organizationId ?? null;
-    return pageOf(c, query.data, ['everywhere', organizationId ?? undefined], (page) =>
+    return replyWithPage(c, query.data, ['everywhere', organizationId ?? undefined], (page) =>
       listActs(pool, principalOf(c.get('caller')), { ...page, organizationId }),
     );
   });
@@ -34,7 +34,7 @@ export function auditRoutes(authentication: Authentication) {
     if (!query.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(query.error) });
     const organizationId = c.get('organizationId');
     const isForOperator = c.get('caller').kind === 'operator';
-    return pageOf(c, query.data, [organizationId], (page) =>
+    return replyWithPage(c, query.data, [organizationId], (page) =>
       actsOnOrganization(pool, { ...page, organizationId, isForOperator }),
     );
   });
@@ -42,7 +42,7 @@ export function auditRoutes(authentication: Authentication) {
   return routes;
 }
 
-async function pageOf(
+async function replyWithPage(
   c: ApiContext,
   { limit, cursor, actor, act, from, to }: OrganizationAuditQuery,
   of: ListOf,
@@ -52,12 +52,11 @@ async function pageOf(
   const [last = ''] = cursor === undefined ? [] : (readCursor(list, cursor, 1) ?? []);
   if (cursor !== undefined && !/^[1-9]\d{0,15}$/.test(last)) return refuseCursor(c);
 
-  // One more than asked for tells whether there is a next page.
   const found = await read({
     ...{ actor: actor ?? null, act: act ?? null, from: from ?? null, to: to ?? null },
     before: last === '' ? null : Number(last),
     limit: limit + 1,
   });
-  const entries = found.slice(0, limit);
-  return c.json({ entries, nextCursor: found.length > limit ? writeCursor(list, [`${entries.at(-1)!.id}`]) : null });
+  const { page: entries, nextCursor } = pageOf(found, limit, ({ id }) => writeCursor(list, [`${id}`]));
+  return c.json({ entries, nextCursor });
 }

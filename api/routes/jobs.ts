@@ -23,7 +23,7 @@ import { cancelJob } from '../jobCancellation.ts';
 import { readJobCursor, writeJobCursor } from '../jobCursor.ts';
 import type { JobWaiters } from '../jobWaiters.ts';
 import type { JobWorkflows } from '../jobWorkflows.ts';
-import { refuseCursor } from '../listCursor.ts';
+import { pageOf, refuseCursor } from '../listCursor.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
@@ -92,15 +92,13 @@ export function jobRoutes(dependencies: JobRouteDependencies) {
     const before = cursor === undefined ? null : readJobCursor(list, cursor);
     if (cursor !== undefined && before === null) return refuseCursor(c);
 
-    // One more than asked for tells whether there is a next page.
     const found = await listJobs(pool, organizationId, {
       limit: limit + 1,
       before,
       ...(state === undefined ? {} : { state }),
       ...(feature === undefined ? {} : { feature }),
     });
-    const page = found.slice(0, limit);
-    const nextCursor = found.length > limit ? writeJobCursor(list, page.at(-1)!) : null;
+    const { page, nextCursor } = pageOf(found, limit, (last) => writeJobCursor(list, last));
     return c.json({ jobs: page.map(writeJob), nextCursor });
   });
 

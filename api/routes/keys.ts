@@ -20,7 +20,7 @@ import type { KeyCreationRefusal, KeyRotationRefusal } from '../../domain/refusa
 import { actOf, lostRight } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { readKeyCursor, writeKeyCursor } from '../keyCursor.ts';
-import { refuseCursor } from '../listCursor.ts';
+import { pageOf, refuseCursor } from '../listCursor.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
 import { mount } from '../mount.ts';
@@ -42,8 +42,7 @@ export function keyRoutes(authentication: Authentication) {
     const after = cursor === undefined ? null : readKeyCursor(list, cursor);
     if (cursor !== undefined && after === null) return refuseCursor(c);
     const found = await listKeys(pool, organizationId, { limit: limit + 1, after });
-    const keys = found.slice(0, limit);
-    const nextCursor = found.length > limit ? writeKeyCursor(list, keys.at(-1)!) : null;
+    const { page: keys, nextCursor } = pageOf(found, limit, (last) => writeKeyCursor(list, last));
     return c.json({ keys, nextCursor } satisfies KeyList);
   });
 

@@ -11,7 +11,7 @@ import { listMembers, removeMember, setMember } from '../../db/members.ts';
 import { ID_PATTERN } from '../../domain/ids.ts';
 import { actOf, lostRight } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
+import { pageOf, readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
 import { mount } from '../mount.ts';
@@ -32,12 +32,11 @@ export function memberRoutes(authentication: Authentication) {
     const [after = null] = cursor === undefined ? [] : (readCursor(list, cursor, 1) ?? []);
     if (cursor !== undefined && after === null) return refuseCursor(c);
 
-    // One more than asked for tells whether there is a next page.
     const found = await listMembers(pool, organizationId, { after, limit: limit + 1 });
-    const page = found.slice(0, limit);
+    const { page, nextCursor } = pageOf(found, limit, ({ userId }) => writeCursor(list, [userId]));
     return c.json({
       members: page.map((member) => writeMember(organizationId, member)),
-      nextCursor: found.length > limit ? writeCursor(list, [page.at(-1)!.userId]) : null,
+      nextCursor,
     });
   });
 

@@ -17,7 +17,7 @@ import { ID_PATTERN } from '../../domain/ids.ts';
 import { actOf, lostRight } from '../actOf.ts';
 import { principalOf } from '../caller.ts';
 import { fieldErrors } from '../fieldErrors.ts';
-import { readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
+import { pageOf, readCursor, refuseCursor, writeCursor } from '../listCursor.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { idempotencyKey } from '../middleware/idempotencyKey.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
@@ -80,13 +80,12 @@ export function organizationRoutes(authentication: Authentication) {
     const [after = null] = cursor === undefined ? [] : (readCursor(list, cursor, 1) ?? []);
     if (cursor !== undefined && (after === null || !ID_PATTERN.test(after))) return refuseCursor(c);
 
-    // One more than asked for tells whether there is a next page.
     const actor = principalOf(c.get('caller'));
     const found = await listOrganizations(pool, { actor, search: search ?? null, after, limit: limit + 1 });
-    const page = found.slice(0, limit);
+    const { page, nextCursor } = pageOf(found, limit, ({ id }) => writeCursor(list, [id]));
     return c.json({
       organizations: page.map(writeOrganization),
-      nextCursor: found.length > limit ? writeCursor(list, [page.at(-1)!.id]) : null,
+      nextCursor,
     });
   });
 

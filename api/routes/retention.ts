@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { getRetention, type Retention, retention, setRetention as setOperation } from '../../contract/retention.ts';
 import { findRetention, setRetention } from '../../db/retention.ts';
-import { principalOf } from '../caller.ts';
+import { actOf } from '../actOf.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { jsonBody } from '../middleware/jsonBody.ts';
@@ -22,11 +22,9 @@ export function retentionRoutes(authentication: Authentication) {
     const parsed = retention.safeParse(c.get('body'));
     if (!parsed.success) return problemReply(c, 'invalid_request', { errors: fieldErrors(parsed.error) });
     const outcome = await setRetention(pool, {
+      ...actOf(c),
       organizationId: c.get('organizationId'),
-      actor: principalOf(c.get('caller')),
       retention: parsed.data,
-      reason: c.get('operatorReason') ?? null,
-      requestId: c.get('requestId'),
     });
     switch (outcome) {
       case 'set':

@@ -16,7 +16,7 @@ import {
 import { usageLines, usageSeries, usageSources } from '../../db/usage.ts';
 import { fieldErrors } from '../fieldErrors.ts';
 import { replyWithFile } from '../fileReply.ts';
-import { refuseCursor } from '../listCursor.ts';
+import { pageOf, refuseCursor } from '../listCursor.ts';
 import type { Authentication } from '../middleware/authenticated.ts';
 import { mount } from '../mount.ts';
 import { problemReply } from '../problemReply.ts';
@@ -51,10 +51,8 @@ export function usageRoutes(authentication: Authentication) {
     const list = [organizationId, order, from, to, feature, tokenType, user, key];
     const after = cursor === undefined ? null : readUsageCursor(list, cursor);
     if (cursor !== undefined && after === null) return refuseCursor(c);
-    // One more than asked for tells whether there is a next page.
     const found = await usageLines(pool, { organizationId, ...asked, after, limit: limit + 1 });
-    const lines = found.slice(0, limit);
-    const nextCursor = found.length > limit ? writeUsageCursor(list, lines.at(-1)!) : null;
+    const { page: lines, nextCursor } = pageOf(found, limit, (last) => writeUsageCursor(list, last));
     return c.json({ lines, nextCursor } satisfies UsagePage);
   });
 

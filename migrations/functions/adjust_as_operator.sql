@@ -12,7 +12,7 @@ as $$
 #variable_conflict use_column
 begin
   is_repeat := false;
-  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+  if not tollgate.is_operator(p_actor) then
     outcome := 'not_an_operator';
     return next;
     return;

@@ -25,7 +25,7 @@ declare
   v_table  text;
 begin
   is_repeat := false;
-  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+  if not tollgate.is_operator(p_actor) then
     outcome := 'not_an_operator';
     return next;
     return;

@@ -9,7 +9,7 @@ as $$
     from public.organizations o
     left join tollgate.billing_cycles c on c.organization_id = o.id
     left join tollgate.suspensions s on s.organization_id = o.id
-   where left(p_actor, 9) = 'operator:' and tollgate.may_administer(p_actor, null)
+   where tollgate.is_operator(p_actor)
      and (p_after is null or o.id > p_after)
      and (p_search is null or starts_with(o.id, p_search) or position(lower(p_search) in lower(o.name)) > 0)
    order by o.id

@@ -8,7 +8,7 @@ create or replace function tollgate.record_act(p_actor text, p_organization text
   set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then
+  if not tollgate.is_operator(p_actor) then
     return 'not_an_operator';
   elsif p_organization is not null and not exists (select from public.organizations o where o.id = p_organization) then
     return 'organization_unknown';

@@ -15,7 +15,7 @@ declare
 begin
   is_repeat := false;
   outcome := case
-    when left(p_actor, 9) is distinct from 'operator:' or not tollgate.may_administer(p_actor, p_organization) then 'not_an_operator'
+    when not tollgate.is_operator(p_actor) then 'not_an_operator'
     when not exists (select from public.organizations o where o.id = p_organization) then 'organization_unknown'
   end;
   if outcome is not null then
